@@ -1,0 +1,8 @@
+//! kiste: one engine for OCI containers, guests and sandboxes.
+
+#![deny(unsafe_op_in_unsafe_fn)]
+#![warn(missing_docs)]
+
+pub mod cgroup;
+pub mod error;
+pub mod seccomp;

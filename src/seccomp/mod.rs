@@ -1,0 +1,1 @@
+//! Seccomp: from an OCI profile to one BPF program.
