@@ -5,4 +5,5 @@
 
 pub mod cgroup;
 pub mod error;
+pub mod kernel;
 pub mod seccomp;
