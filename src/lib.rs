@@ -4,6 +4,8 @@
 #![warn(missing_docs)]
 
 pub mod cgroup;
+pub mod cli;
 pub mod error;
 pub mod kernel;
+pub mod log;
 pub mod seccomp;

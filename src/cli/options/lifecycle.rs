@@ -1,0 +1,223 @@
+//! The commands of a container's life: create, start, run, state, list, ps, kill, delete, pause, resume, events, and
+//! those that only print: explain, spec, features.
+
+use super::{CommandRow, Contract, Count, ID, Operand, OptionRow, flag, value};
+
+const OPTIONAL_ID: Operand =
+    Operand::new("ID", Count::Optional, "The container's name on this host: letters, digits, and _ + - .");
+
+const DEFAULT_COMMAND: Operand =
+    Operand::new("COMMAND", Count::BehindDashes, "What to run in a container made from the host's own programs");
+
+/// What create, run and explain have in common.
+const CREATION: &[OptionRow] = &[
+    value("bundle", "DIR", "The directory with config.json and the root file system")
+        .short('b')
+        .detail("The default is the current directory."),
+    value("config", "FILE", "A configuration of another name or place than config.json in the bundle")
+        .short('f')
+        .of(Contract::Crun),
+    value("console-socket", "SOCKET", "Send the terminal's file descriptor to this AF_UNIX socket"),
+    value("pidfd-socket", "SOCKET", "Send a pidfd of the container's first process to this AF_UNIX socket")
+        .of(Contract::Runc),
+    value("pid-file", "FILE", "Write the process id of the container's first process to FILE"),
+    flag("no-pivot", "Change the root with chroot(2) instead of pivot_root(2)")
+        .detail("Needed when the host's root is an initial RAM file system, which cannot be pivoted away. Weaker."),
+    flag("no-new-keyring", "Leave the caller's session keyring to the container"),
+    value("preserve-fds", "N", "Pass N further file descriptors, from 3 upwards, besides those of $LISTEN_FDS"),
+    flag("no-subreaper", "Accepted for compatibility; kiste never needs a subreaper"),
+];
+
+pub const CREATE: CommandRow = CommandRow {
+    name: "create",
+    about: "Create a container",
+    description: "Makes everything the bundle's configuration asks for and stops just before its command: `start` \
+                  runs it.",
+    options: &[CREATION],
+    operands: &[ID],
+    ends_at_operand: false,
+    contract: Contract::Both,
+};
+
+pub const START: CommandRow = CommandRow {
+    name: "start",
+    about: "Run the command of a created container",
+    description: "Lets a container that `create` made run its command, and returns.",
+    options: &[],
+    operands: &[ID],
+    ends_at_operand: false,
+    contract: Contract::Both,
+};
+
+const RUNNING: &[OptionRow] = &[
+    flag("detach", "Return as soon as the container runs").short('d'),
+    flag("keep", "Do not delete the container when it has ended").of(Contract::Runc),
+];
+
+pub const RUN: CommandRow = CommandRow {
+    name: "run",
+    about: "Create a container, run its command and delete it",
+    description: "Creates and starts a container, waits for its command, deletes it and exits with the command's \
+                  status. Without an ID and a bundle it runs COMMAND (or a shell) in a default container: the host's \
+                  programs, seen through a private copy-on-write root, with its own processes, network, host name and \
+                  devices.",
+    options: &[CREATION, RUNNING],
+    operands: &[OPTIONAL_ID, DEFAULT_COMMAND],
+    ends_at_operand: false,
+    contract: Contract::Both,
+};
+
+const EXPLAINING: &[OptionRow] = &[
+    value("format", "FORMAT", "How the plan is printed").choices(&["text", "json"]).of(Contract::Kiste),
+    value("facts", "FILE", "Plan for the machine described in FILE instead of this one")
+        .detail("FILE is the JSON that describes a host; nothing of this machine is read then.")
+        .of(Contract::Kiste),
+];
+
+pub const EXPLAIN: CommandRow = CommandRow {
+    name: "explain",
+    about: "Print what run or create would do, and do nothing",
+    description: "Takes what `run` takes and prints the plan: every kernel operation in its order, with the place in \
+                  the configuration that asks for it. Nothing is created.",
+    options: &[CREATION, RUNNING, EXPLAINING],
+    operands: &[OPTIONAL_ID, DEFAULT_COMMAND],
+    ends_at_operand: false,
+    contract: Contract::Kiste,
+};
+
+pub const STATE: CommandRow = CommandRow {
+    name: "state",
+    about: "Print the state of a container",
+    description: "Prints the container's state as JSON: ociVersion, id, pid, status, bundle, rootfs, created, owner \
+                  and annotations. The status is creating, created, running, paused or stopped; a stopped container \
+                  has the pid 0.",
+    options: &[],
+    operands: &[ID],
+    ends_at_operand: false,
+    contract: Contract::Both,
+};
+
+const FORMAT: OptionRow = value("format", "FORMAT", "How the result is printed").short('f').choices(&["table", "json"]);
+
+pub const LIST: CommandRow = CommandRow {
+    name: "list",
+    about: "List the containers",
+    description: "Lists the containers whose state is kept under --root.",
+    options: &[&[FORMAT, flag("quiet", "Print the ids only").short('q')]],
+    operands: &[],
+    ends_at_operand: false,
+    contract: Contract::Both,
+};
+
+pub const PS: CommandRow = CommandRow {
+    name: "ps",
+    about: "List the processes of a container",
+    description: "Runs the host's ps(1) with the given options (-ef if there are none) and keeps the lines of the \
+                  container's processes. With --format=json it prints the process ids as an array. Everything behind \
+                  ID belongs to ps(1).",
+    options: &[&[FORMAT]],
+    operands: &[ID, Operand::new("PS-OPTIONS", Count::Rest, "Options for ps(1); its output must have a PID column")],
+    ends_at_operand: true,
+    contract: Contract::Both,
+};
+
+const REGEX: OptionRow = flag("regex", "ID is an extended regular expression; all containers it matches are meant")
+    .short('r')
+    .of(Contract::Crun);
+
+pub const KILL: CommandRow = CommandRow {
+    name: "kill",
+    about: "Send a signal to a container",
+    description: "Sends SIGNAL (TERM if none is given) to the container's first process.",
+    options: &[&[
+        flag("all", "Send it to every process of the container")
+            .short('a')
+            .detail("With a container that has stopped already this is no error."),
+        REGEX,
+    ]],
+    operands: &[
+        ID,
+        Operand::new("SIGNAL", Count::Optional, "A name with or without SIG, RTMIN+N, RTMAX-N, or a number"),
+    ],
+    ends_at_operand: false,
+    contract: Contract::Both,
+};
+
+pub const DELETE: CommandRow = CommandRow {
+    name: "delete",
+    about: "Delete a container and all that was made for it",
+    description: "Removes a stopped container: its cgroup, its state and what else was made for it on the host.",
+    options: &[&[
+        flag("force", "Kill the container first if it still runs")
+            .short('f')
+            .detail("With a container that does not exist this is no error."),
+        REGEX,
+    ]],
+    operands: &[ID],
+    ends_at_operand: false,
+    contract: Contract::Both,
+};
+
+pub const PAUSE: CommandRow = CommandRow {
+    name: "pause",
+    about: "Stop all processes of a container for a while",
+    description: "Freezes the container's cgroup.",
+    options: &[],
+    operands: &[ID],
+    ends_at_operand: false,
+    contract: Contract::Both,
+};
+
+pub const RESUME: CommandRow = CommandRow {
+    name: "resume",
+    about: "Let the processes of a paused container go on",
+    description: "Thaws the container's cgroup.",
+    options: &[],
+    operands: &[ID],
+    ends_at_operand: false,
+    contract: Contract::Both,
+};
+
+pub const EVENTS: CommandRow = CommandRow {
+    name: "events",
+    about: "Print a container's resource usage and out-of-memory events",
+    description: "Prints one JSON object a line: {\"type\":\"stats\"|\"oom\",\"id\":ID,\"data\":{...}}.",
+    options: &[&[
+        value("interval", "DURATION", "Time between two statistics, like 5s, 500ms or 1m30s; 5s if not given")
+            .of(Contract::Runc),
+        flag("stats", "Print the statistics once and exit").of(Contract::Runc),
+    ]],
+    operands: &[ID],
+    ends_at_operand: false,
+    contract: Contract::Runc,
+};
+
+pub const SPEC: CommandRow = CommandRow {
+    name: "spec",
+    about: "Write a configuration to start from",
+    description: "Writes a config.json that runs a shell from the directory rootfs of the bundle. An existing file is \
+                  never overwritten.",
+    options: &[&[
+        value("bundle", "DIR", "The directory to write config.json to")
+            .short('b')
+            .detail("The default is the current directory."),
+        value("file", "PATH", "The file to write, if not config.json in the bundle").short('f').of(Contract::Crun),
+        flag("rootless", "Write a configuration for an ordinary user")
+            .detail("It has a user namespace that maps the caller, no network namespace and no limits."),
+    ]],
+    operands: &[],
+    ends_at_operand: false,
+    contract: Contract::Both,
+};
+
+pub const FEATURES: CommandRow = CommandRow {
+    name: "features",
+    about: "Print what this runtime can do",
+    description: "Prints JSON as the runtime specification's features.md describes it: namespaces, capabilities, mount \
+                  options, seccomp words, cgroup versions and so on, as far as kiste knows them. What the running \
+                  kernel lacks is not subtracted.",
+    options: &[],
+    operands: &[],
+    ends_at_operand: false,
+    contract: Contract::Both,
+};
