@@ -1,6 +1,7 @@
-//! The only unsafe code: raw system calls that allocate nothing ([`raw`]), ABI structures ([`abi`]) and owned
-//! descriptors for the parent ([`owned`]).
+//! The only unsafe code: raw system calls that allocate nothing ([`raw`], and [`parent`] for what only the parent half
+//! calls), ABI structures ([`abi`]) and owned descriptors for the parent ([`owned`]).
 
 pub mod abi;
 pub mod owned;
+pub mod parent;
 pub mod raw;

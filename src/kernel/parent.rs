@@ -1,0 +1,145 @@
+//! System calls only the parent half and the other commands use: locks, renames, waiting for signals, this process's
+//! own credentials. Same manners as [`super::raw`]: no allocation, an errno as error.
+
+use core::ffi::CStr;
+
+use super::abi::{CapabilityData, LINUX_CAPABILITY_VERSION_3};
+use super::raw::{Raw, syscall};
+
+/// flock(2).
+pub fn flock(descriptor: i32, operation: i32) -> Raw {
+    // SAFETY: integers only.
+    unsafe { syscall(libc::SYS_flock, [descriptor as usize, operation as usize, 0, 0, 0, 0]) }
+}
+
+/// renameat2(2) inside one directory.
+pub fn rename_in(directory: i32, from: &CStr, to: &CStr) -> Raw {
+    let directory = directory as usize;
+    // SAFETY: both names are C strings that live over the call.
+    unsafe { syscall(libc::SYS_renameat2, [directory, from.as_ptr() as usize, directory, to.as_ptr() as usize, 0, 0]) }
+}
+
+/// lseek(2) to the start of the file or directory.
+pub fn rewind(descriptor: i32) -> Raw {
+    // SAFETY: integers only.
+    unsafe { syscall(libc::SYS_lseek, [descriptor as usize, 0, libc::SEEK_SET as usize, 0, 0, 0]) }
+}
+
+/// capget(2), version 3, of this thread: effective, permitted, inheritable.
+pub fn capget() -> Raw<(u64, u64, u64)> {
+    let header = [LINUX_CAPABILITY_VERSION_3, 0];
+    let mut data = [CapabilityData::default(); 2];
+    // SAFETY: the header is version 3 for this thread, for which the kernel writes exactly two CapabilityData.
+    unsafe { syscall(libc::SYS_capget, [header.as_ptr() as usize, data.as_mut_ptr() as usize, 0, 0, 0, 0]) }?;
+    let join = |low: u32, high: u32| u64::from(low) | (u64::from(high) << 32);
+    Ok((
+        join(data[0].effective, data[1].effective),
+        join(data[0].permitted, data[1].permitted),
+        join(data[0].inheritable, data[1].inheritable),
+    ))
+}
+
+/// rt_sigaction(2) without a new action: whether the signal is ignored now.
+pub fn is_ignored(signal: i32) -> Raw<bool> {
+    // The kernel's sigaction begins with the handler on all three architectures; 32 bytes hold the longest of them.
+    let mut old = [0u64; 4];
+    // SAFETY: no new action is given; the old one fits into 32 bytes with an 8-byte signal set.
+    unsafe { syscall(libc::SYS_rt_sigaction, [signal as usize, 0, old.as_mut_ptr() as usize, 8, 0, 0]) }?;
+    Ok(old[0] == libc::SIG_IGN as u64)
+}
+
+/// rt_sigprocmask(2): sets the mask if one is given, and gives the one before. Bit n-1 is signal n.
+pub fn signal_mask(new: Option<u64>) -> Raw<u64> {
+    let mut old = 0u64;
+    let pointer = new.as_ref().map_or(0, |mask| mask as *const u64 as usize);
+    // SAFETY: both masks are 8 bytes and live over the call; a null new mask only reads.
+    unsafe {
+        syscall(libc::SYS_rt_sigprocmask, [libc::SIG_SETMASK as usize, pointer, &mut old as *mut u64 as usize, 8, 0, 0])
+    }?;
+    Ok(old)
+}
+
+/// A signal as rt_sigtimedwait(2) tells it.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub struct Received {
+    /// Its number.
+    pub signal: i32,
+    /// `si_code`: `SI_KERNEL` (128) when the kernel made it, e.g. the terminal's interrupt key.
+    pub code: i32,
+    /// The sender's pid for `SI_USER`, the child's for SIGCHLD.
+    pub pid: i32,
+}
+
+/// rt_sigtimedwait(2) for one of the signals of `mask`, which must be blocked; `milliseconds` negative: for ever.
+/// `EAGAIN` when the time is over.
+pub fn wait_signal(mask: u64, milliseconds: i64) -> Raw<Received> {
+    let mut info = [0u32; 32];
+    let time = [milliseconds / 1000, (milliseconds % 1000) * 1_000_000];
+    let time = if milliseconds < 0 { 0 } else { time.as_ptr() as usize };
+    let mask = &mask as *const u64 as usize;
+    // SAFETY: siginfo_t is 128 bytes, as `info`; mask and time live over the call.
+    let signal = unsafe { syscall(libc::SYS_rt_sigtimedwait, [mask, info.as_mut_ptr() as usize, time, 8, 0, 0]) }?;
+    // siginfo_t on 64-bit: signo, errno, code, padding, then the union, which begins with the pid for both kinds.
+    Ok(Received { signal: signal as i32, code: info[2] as i32, pid: info[4] as i32 })
+}
+
+/// signalfd4(2): a descriptor that reads the blocked signals of `mask`.
+pub fn signal_descriptor(mask: u64) -> Raw<i32> {
+    let flags = (libc::SFD_CLOEXEC | libc::SFD_NONBLOCK) as usize;
+    // SAFETY: the mask is 8 bytes and lives over the call.
+    unsafe { syscall(libc::SYS_signalfd4, [usize::MAX, &mask as *const u64 as usize, 8, flags, 0, 0]) }
+        .map(|descriptor| descriptor as i32)
+}
+
+/// ioctl(2) that fills `value`.
+///
+/// # Safety
+/// The request must write no more than `T`, and every bit pattern must be a `T`.
+pub unsafe fn ioctl_read<T>(descriptor: i32, request: u64, value: &mut T) -> Raw {
+    // SAFETY: the pointer is valid for a T; the rest is the caller's promise.
+    unsafe { syscall(libc::SYS_ioctl, [descriptor as usize, request as usize, value as *mut T as usize, 0, 0, 0]) }
+}
+
+/// `TIOCGWINSZ`: rows and columns of a terminal.
+pub fn window_size(terminal: i32) -> Raw<(u16, u16)> {
+    let mut size = [0u16; 4];
+    // SAFETY: TIOCGWINSZ writes a struct winsize: four 16-bit integers.
+    unsafe { ioctl_read(terminal, libc::TIOCGWINSZ, &mut size) }?;
+    Ok((size[0], size[1]))
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn own_capabilities_match_proc() {
+        let status = std::fs::read_to_string("/proc/thread-self/status").unwrap();
+        let line = status.lines().find_map(|line| line.strip_prefix("CapEff:")).unwrap();
+        assert_eq!(capget().unwrap().0, u64::from_str_radix(line.trim(), 16).unwrap());
+    }
+
+    #[test]
+    fn signal_mask_is_read_and_put_back() {
+        let before = signal_mask(None).unwrap();
+        let usr1 = 1u64 << (libc::SIGUSR1 - 1);
+        assert_eq!(signal_mask(Some(before | usr1)), Ok(before));
+        assert_eq!(signal_mask(None), Ok(before | usr1));
+        assert_eq!(wait_signal(usr1, 0), Err(libc::EAGAIN));
+        // SAFETY: gettid and tgkill take integers only; the signal goes to this very thread, which blocks it.
+        unsafe {
+            let tid = syscall(libc::SYS_gettid, [0; 6]).unwrap();
+            let group = std::process::id() as usize;
+            syscall(libc::SYS_tgkill, [group, tid, libc::SIGUSR1 as usize, 0, 0, 0]).unwrap();
+        }
+        let received = wait_signal(usr1, 1000).unwrap();
+        assert_eq!((received.signal, received.pid), (libc::SIGUSR1, std::process::id() as i32));
+        assert_eq!(signal_mask(Some(before)), Ok(before | usr1));
+    }
+
+    #[test]
+    fn rust_ignores_sigpipe() {
+        assert_eq!(is_ignored(libc::SIGPIPE), Ok(true));
+        assert_eq!(is_ignored(libc::SIGCONT), Ok(false));
+    }
+}
