@@ -7,5 +7,7 @@ pub mod cgroup;
 pub mod cli;
 pub mod error;
 pub mod kernel;
+pub mod launch;
 pub mod log;
+pub mod plan;
 pub mod seccomp;

@@ -111,13 +111,26 @@ pub unsafe fn clone3(arguments: &mut CloneArgs) -> Raw {
     unsafe { syscall(libc::SYS_clone3, [arguments as *mut CloneArgs as usize, size_of::<CloneArgs>(), 0, 0, 0, 0]) }
 }
 
-/// execveat(2) with `AT_FDCWD`, i.e. execve(2).
-///
-/// # Safety
-/// `argv` and `envp` must be NULL-terminated arrays of pointers to NUL-terminated strings.
-pub unsafe fn execve(path: &CStr, argv: *const usize, envp: *const usize) -> Errno {
-    // SAFETY: the path is a C string, the arrays are the caller's promise.
-    let result = unsafe { syscall(libc::SYS_execve, [path.as_ptr() as usize, argv as usize, envp as usize, 0, 0, 0]) };
+/// A NULL-terminated array of C strings as execve(2) takes it: the strings stay borrowed.
+pub struct Pointers<'a> {
+    addresses: &'a [usize],
+}
+
+impl<'a> Pointers<'a> {
+    /// Addresses of C strings, a zero at the end.
+    ///
+    /// # Safety
+    /// Every address but the last must be that of a NUL-terminated string that outlives `'a`.
+    pub unsafe fn new(addresses: &'a [usize]) -> Option<Self> {
+        (addresses.last() == Some(&0)).then_some(Pointers { addresses })
+    }
+}
+
+/// execve(2). Comes back only with the errno.
+pub fn execve(path: &CStr, argv: &Pointers, envp: &Pointers) -> Errno {
+    let (argv, envp) = (argv.addresses.as_ptr() as usize, envp.addresses.as_ptr() as usize);
+    // SAFETY: the path is a C string; `Pointers` promises the arrays.
+    let result = unsafe { syscall(libc::SYS_execve, [path.as_ptr() as usize, argv, envp, 0, 0, 0]) };
     result.err().unwrap_or(0)
 }
 
@@ -527,4 +540,20 @@ pub fn ioprio_set(pid: i32, value: u16) -> Raw {
 /// gettid(2), getpid(2): this process's id in its own namespace.
 pub fn getpid() -> i32 {
     plain!(SYS_getpid).unwrap_or(0) as i32
+}
+
+/// clone3(2) as fork for a hook: `body` runs in the new process, which leaves with its result. Pid and pidfd.
+pub fn fork_hook(body: impl FnOnce() -> i32) -> Raw<(i32, i32)> {
+    let mut pidfd: i32 = -1;
+    let mut arguments = CloneArgs {
+        flags: libc::CLONE_PIDFD as u64,
+        pidfd: &mut pidfd as *mut i32 as u64,
+        exit_signal: libc::SIGCHLD as u64,
+        ..CloneArgs::default()
+    };
+    // SAFETY: the caller is the container's child, which has one thread; `body` ends in exit_group.
+    match unsafe { clone3(&mut arguments) }? {
+        0 => exit(body()),
+        pid => Ok((pid as i32, pidfd)),
+    }
 }

@@ -1,0 +1,114 @@
+//! Session and terminal (INV-11), groups and keyring.
+
+use super::{Child, Done, Naming, fail};
+use crate::kernel::{abi, raw};
+use crate::launch::report::{Call, Message, Record};
+use crate::plan::arena::Bytes;
+use crate::plan::{Slot, Text};
+
+/// devpts' magic (statfs(2)); the libc crate has no constant for it.
+const DEVPTS_MAGIC: i64 = 0x1cd1;
+
+impl Child<'_> {
+    pub(super) fn become_root(&self, groups: bool) -> Done {
+        raw::setresgid(0).named(Call::SetGid)?;
+        if groups {
+            raw::setgroups(&[]).named(Call::SetGroups)?;
+        }
+        raw::setresuid(0).named(Call::SetUid)?;
+        Ok(())
+    }
+
+    pub(super) fn keyring(&self, name: Text) -> Done {
+        let serial = match raw::join_session_keyring(self.arena.c_str(name)) {
+            Ok(serial) => serial,
+            // No keyrings in this kernel, or none left of the user's quota: the caller's is never seen all the same,
+            // because an outer filter or a full quota leaves this process without access by the container's user.
+            Err(libc::ENOSYS) => return Ok(()),
+            Err(errno) => return fail(Call::Keyctl, errno),
+        };
+        // Possessor: all; user: view, read, write, search, link, as the peers leave it (keyctl(2)).
+        match raw::keyring_permissions(serial, 0x3f1b_0000) {
+            Ok(_) | Err(libc::EACCES) => Ok(()),
+            Err(errno) => fail(Call::Keyctl, errno),
+        }
+    }
+
+    pub(super) fn open_terminal(&mut self, root: Slot, size: (u16, u16), master: Slot, peer: Slot) -> Done {
+        let flags = abi::O_RDWR | libc::O_NOCTTY;
+        let ptmx = self.open_in(self.slot(root)?, c"dev/pts/ptmx", flags).named(Call::Open)?;
+        if raw::file_system_magic(ptmx).named(Call::Statx)? != DEVPTS_MAGIC {
+            return fail(Call::Verify, libc::ENOTTY);
+        }
+        raw::unlock_pty(ptmx).named(Call::Ioctl)?;
+        // The peer by descriptor, never by name: the image can't put another node in between.
+        let options = (flags | abi::O_CLOEXEC) as usize;
+        let terminal = raw::ioctl(ptmx, libc::TIOCGPTPEER as u64, options).named(Call::Terminal)? as i32;
+        if size != (0, 0) {
+            raw::set_window_size(terminal, size.0, size.1).named(Call::Ioctl)?;
+        }
+        self.put(master, ptmx)?;
+        self.put(peer, terminal)
+    }
+
+    pub(super) fn send_descriptor(&self, socket: Slot, descriptor: Slot, payload: Text) -> Done {
+        let descriptor = self.slot(descriptor)?;
+        // Slot 0 is the report socket: the parent's own loop takes the terminal there.
+        if socket.0 == 0 {
+            let record = Record::new(Message::Terminal, 0).encode();
+            raw::send_descriptor(self.report, &record, descriptor).named(Call::SendMessage)?;
+            return Ok(());
+        }
+        let payload = self.arena.c_str(payload).to_bytes();
+        raw::send_descriptor(self.slot(socket)?, payload, descriptor).named(Call::SendMessage)?;
+        Ok(())
+    }
+
+    pub(super) fn bind_console(&self, root: Slot, peer: Slot) -> Done {
+        let root = self.slot(root)?;
+        let console = match self.open_in(root, c"dev/console", abi::O_PATH | abi::O_NOFOLLOW) {
+            Ok(console) => console,
+            Err(libc::ENOENT) => {
+                let dev = self.open_in(root, c"dev", abi::O_PATH | abi::O_DIRECTORY).named(Call::Open)?;
+                raw::mknodat(dev, c"console", libc::S_IFREG | 0o600, 0).named(Call::Mknod)?;
+                self.open_in(root, c"dev/console", abi::O_PATH | abi::O_NOFOLLOW).named(Call::Open)?
+            }
+            Err(errno) => return fail(Call::Open, errno),
+        };
+        let tree = self.clone_of(self.slot(peer)?, false)?;
+        raw::move_mount(tree, console).named(Call::MoveMount)?;
+        Ok(())
+    }
+
+    pub(super) fn adopt_terminal(&self, peer: Slot, uid: u32) -> Done {
+        let peer = self.slot(peer)?;
+        raw::ioctl(peer, libc::TIOCSCTTY, 0).named(Call::Ioctl)?;
+        for number in 0..3 {
+            raw::dup3(peer, number, 0).named(Call::Dup)?;
+        }
+        if uid != 0 {
+            raw::fchownat(peer, c"", uid, u32::MAX, abi::AT_EMPTY_PATH).named(Call::Chown)?;
+        }
+        Ok(())
+    }
+
+    pub(super) fn own_pipes(&self, uid: u32) -> Done {
+        for number in 0..3 {
+            let Ok(status) = raw::statx(number, c"", abi::AT_EMPTY_PATH) else { continue };
+            if status.stx_mode as u32 & libc::S_IFMT == libc::S_IFIFO && status.stx_uid != uid {
+                // A pipe of another user namespace can't be given away: the payload has it open all the same.
+                let _ = raw::fchownat(number, c"", uid, u32::MAX, abi::AT_EMPTY_PATH);
+            }
+        }
+        Ok(())
+    }
+
+    pub(super) fn scheduler(&self, attributes: Bytes) -> Done {
+        let mut words = [0u64; 6];
+        for (word, bytes) in words.iter_mut().zip(self.arena.get(attributes).chunks_exact(8)) {
+            *word = bytes.iter().rev().fold(0, |number, byte| number << 8 | *byte as u64);
+        }
+        raw::sched_setattr(0, &words).named(Call::SchedSetattr)?;
+        Ok(())
+    }
+}

@@ -1,0 +1,5 @@
+//! Carrying a plan out: the parent half (clone3, barriers, id maps, hooks, console, wait) and the child half (the loop
+//! over the operations). Nothing here decides.
+
+pub mod child;
+pub mod report;

@@ -1,0 +1,58 @@
+//! The plan as data: what the child does, what the parent does around it, the bytes both need, and where each step came
+//! from in the input. Immutable once built; printed by [`explain`], proved by [`check`], carried out by `launch`.
+
+pub mod arena;
+pub mod check;
+pub mod explain;
+pub mod operation;
+pub mod parent;
+
+pub use arena::{Arena, Bytes, Text};
+pub use operation::{Operation, Slot, Stage};
+pub use parent::{Barrier, Open, ParentStep};
+
+use crate::cgroup::CgroupPlan;
+use crate::error::Origin;
+
+/// One step of the child: an operation, its place in the story and in the input.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub struct Step {
+    /// What to do.
+    pub operation: Operation,
+    /// Which chapter of the sequence it belongs to.
+    pub stage: Stage,
+    /// Index into [`Plan::origins`].
+    pub origin: u16,
+}
+
+/// A complete launch: parent and child program, bytes, origins.
+#[derive(Debug)]
+pub struct Plan {
+    /// The child's program.
+    pub child: Vec<Step>,
+    /// What the parent opens before clone3, in order.
+    pub opens: Vec<(Open, u16)>,
+    /// The control group to make first, if any.
+    pub cgroup: Option<CgroupPlan>,
+    /// `CLONE_NEW…` flags of clone3.
+    pub clone_flags: u64,
+    /// Namespace descriptors the parent itself joins around clone3, so that the child is born in them (pid).
+    pub born_in: Vec<(Slot, u64)>,
+    /// What the parent does at each barrier, in the order the child meets them.
+    pub barriers: Vec<(Barrier, Vec<(ParentStep, u16)>)>,
+    /// Strings and programs.
+    pub arena: Arena,
+    /// Places in the input; 0 is "not asked for by the input".
+    pub origins: Vec<Origin>,
+    /// How many descriptor slots the two programs use.
+    pub slots: usize,
+    /// What the reader should know without being stopped.
+    pub warnings: Vec<String>,
+}
+
+impl Plan {
+    /// The place in the input that asked for a step, unless it is kiste's own.
+    pub fn origin(&self, index: u16) -> Option<&Origin> {
+        if index == 0 { None } else { self.origins.get(index as usize) }
+    }
+}

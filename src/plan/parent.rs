@@ -1,0 +1,105 @@
+//! The parent's vocabulary: what it opens before clone3 and does at each barrier.
+
+use std::path::PathBuf;
+
+use super::Slot;
+
+/// The meeting points. Each is one message from the child and one byte back; a plan has only those it needs.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord)]
+pub enum Barrier {
+    /// Id maps, systemd scope, idmaps on shared trees, raised limits.
+    Identity,
+    /// prestart and createRuntime hooks.
+    Hooks,
+}
+
+/// A descriptor the parent opens before clone3.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub enum Open {
+    /// open_tree(path, OPEN_TREE_CLONE): the source of a bind or the root.
+    Tree {
+        /// Host path.
+        path: PathBuf,
+        /// With everything below.
+        recursive: bool,
+        /// A symlink at the end is not followed.
+        nofollow: bool,
+        /// Where it goes.
+        into: Slot,
+    },
+    /// A namespace file to join.
+    Namespace {
+        /// `/proc/PID/ns/…` or a bind of one.
+        path: PathBuf,
+        /// `CLONE_NEW…` it must be.
+        flag: u64,
+        /// Where it goes.
+        into: Slot,
+    },
+    /// A socket connected to an AF_UNIX path (console-socket).
+    Connect {
+        /// Path of the socket.
+        path: PathBuf,
+        /// Where it goes.
+        into: Slot,
+    },
+    /// A descriptor the runner supplies: the gate's ends, an inherited pidfd.
+    Given {
+        /// What it is, for people.
+        name: &'static str,
+        /// Where it goes.
+        into: Slot,
+    },
+    /// An empty memfd for the state that hooks read.
+    StateFile {
+        /// Where it goes.
+        into: Slot,
+    },
+}
+
+/// What the parent does while the child waits.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub enum ParentStep {
+    /// Writes the maps of the child's user namespace.
+    WriteIdMaps {
+        /// (container, host, size).
+        users: Vec<(u32, u32, u32)>,
+        /// (container, host, size).
+        groups: Vec<(u32, u32, u32)>,
+        /// Through newuidmap/newgidmap.
+        helpers: bool,
+        /// `deny` is written to setgroups first.
+        deny_setgroups: bool,
+    },
+    /// mount_setattr(MOUNT_ATTR_IDMAP) on a tree the child also holds.
+    Idmap {
+        /// The tree.
+        tree: Slot,
+        /// The whole tree.
+        recursive: bool,
+        /// Own maps; empty: the child's user namespace.
+        users: Vec<(u32, u32, u32)>,
+        /// Own maps.
+        groups: Vec<(u32, u32, u32)>,
+    },
+    /// prlimit(2) of the child, where only the parent may raise.
+    Rlimit {
+        /// `RLIMIT_*`.
+        resource: u32,
+        /// Soft limit.
+        soft: u64,
+        /// Hard limit.
+        hard: u64,
+    },
+    /// Moves the child into a systemd scope.
+    SystemdScope,
+    /// Writes the state into the memfd that the child's hooks read.
+    WriteState(Slot),
+    /// Runs the hooks of a list in the runtime's namespaces.
+    RunHooks {
+        /// `prestart` or `createRuntime`.
+        list: &'static str,
+        /// How many.
+        count: usize,
+    },
+}
