@@ -108,6 +108,43 @@ pub fn window_size(terminal: i32) -> Raw<(u16, u16)> {
     Ok((size[0], size[1]))
 }
 
+/// getxattr(2) with no buffer: how long the attribute is. `ENODATA` when there is none.
+pub fn attribute_length(path: &CStr, name: &CStr) -> Raw {
+    // SAFETY: both are C strings that live over the call; size 0 makes the kernel write nothing.
+    unsafe { syscall(libc::SYS_getxattr, [path.as_ptr() as usize, name.as_ptr() as usize, 0, 0, 0, 0]) }
+}
+
+/// Whether the kernel (and any outer seccomp filter) knows one of the calls kiste stands on. They are called with
+/// arguments that every kernel refuses, so nothing happens.
+///
+/// # Errors
+/// `ENOSYS`, or the `EPERM` that some filters give for calls they don't know. Other numbers than those of the match give
+/// `EINVAL`.
+pub fn probe(number: i64) -> Raw<()> {
+    match number {
+        libc::SYS_clone3
+        | libc::SYS_openat2
+        | libc::SYS_open_tree
+        | libc::SYS_move_mount
+        | libc::SYS_mount_setattr
+        | libc::SYS_close_range
+        | libc::SYS_pidfd_open => {}
+        _ => return Err(libc::EINVAL),
+    }
+    // SAFETY: sizes and flags of all ones are refused (E2BIG, EINVAL) before any pointer is read, and a pointer of all
+    // ones is never readable (EFAULT).
+    match unsafe { syscall(number, [usize::MAX; 6]) } {
+        Err(errno @ (libc::ENOSYS | libc::EPERM)) => Err(errno),
+        _ => Ok(()),
+    }
+}
+
+/// landlock_create_ruleset(2) `LANDLOCK_CREATE_RULESET_VERSION`: the ABI. `ENOSYS` or `EOPNOTSUPP` when there is none.
+pub fn landlock_abi() -> Raw {
+    // SAFETY: no attributes are given, their size is 0, the flag is 1: only a number comes back.
+    unsafe { syscall(libc::SYS_landlock_create_ruleset, [0, 0, 1, 0, 0, 0]) }
+}
+
 #[cfg(test)]
 mod tests {
     use super::*;
@@ -141,5 +178,14 @@ mod tests {
     fn rust_ignores_sigpipe() {
         assert_eq!(is_ignored(libc::SIGPIPE), Ok(true));
         assert_eq!(is_ignored(libc::SIGCONT), Ok(false));
+    }
+
+    #[test]
+    fn probes() {
+        assert_eq!(probe(libc::SYS_openat2), Ok(()));
+        assert_eq!(probe(libc::SYS_clone3), Ok(()));
+        assert_eq!(probe(libc::SYS_mount_setattr), Ok(()));
+        assert_eq!(probe(libc::SYS_kill), Err(libc::EINVAL), "nothing else is called");
+        assert_eq!(attribute_length(c"/", c"security.capability"), Err(libc::ENODATA));
     }
 }
