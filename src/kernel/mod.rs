@@ -2,6 +2,7 @@
 //! calls), ABI structures ([`abi`]) and owned descriptors for the parent ([`owned`]).
 
 pub mod abi;
+pub mod bpf;
 pub mod owned;
 pub mod parent;
 pub mod raw;

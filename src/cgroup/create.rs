@@ -1,0 +1,321 @@
+//! Carrying a plan out. On v2 a new group costs one mkdir, one open of the directory and an open, a write and a close
+//! for each key: controllers are taken to be switched on in the parents, and only a missing file makes us look.
+
+use std::os::fd::{AsFd, AsRawFd, OwnedFd};
+use std::path::Path;
+
+use super::controllers::{enable, initialise_cpuset};
+use super::files::{self, Failure};
+use super::plan::{Action, Assignment, CgroupPlan, HierarchyPlan, Write};
+use super::{Group, GroupDirectory};
+use crate::error::{Error, Origin, Result};
+use crate::kernel::{bpf, raw};
+
+/// A group that is ready for its first process.
+#[derive(Debug)]
+pub struct Created {
+    /// Its identity, for the record.
+    pub group: Group,
+    /// The v2 directory, for `CLONE_INTO_CGROUP`.
+    pub v2_directory: Option<OwnedFd>,
+    /// The `tasks` files of the v1 groups: the child writes `0` to each as its first act, while it has one thread.
+    /// (`tasks` and not `cgroup.procs`: moving one's own single thread needs no machine-wide lock since Linux 5.5,
+    /// which saves up to a millisecond for each.)
+    pub join: Vec<OwnedFd>,
+    /// What could not be applied and may be missing.
+    pub warnings: Vec<String>,
+}
+
+/// Makes the groups of a plan and writes their limits. On failure everything made is removed again.
+///
+/// # Errors
+/// The group exists and has processes or is frozen; the kernel refuses a directory or a value, unless the plan is
+/// rootless, which turns that into one warning.
+pub fn create(plan: &CgroupPlan) -> Result<Created> {
+    let mut made = Vec::new();
+    let result = try_create(plan, &mut made);
+    if result.is_err() {
+        for directory in made.iter().rev() {
+            // The first error is the one to tell; what cannot be removed is in use by somebody else.
+            let _ = std::fs::remove_dir(directory);
+        }
+    }
+    result
+}
+
+fn try_create(plan: &CgroupPlan, made: &mut Vec<std::path::PathBuf>) -> Result<Created> {
+    let mut created = Created {
+        group: Group { mode: plan.mode, directories: Vec::new(), unit: None },
+        v2_directory: None,
+        join: Vec::new(),
+        warnings: plan.warnings.clone(),
+    };
+    let mut lost = Lost::default();
+    for hierarchy in &plan.hierarchies {
+        if hierarchy.late {
+            created.group.directories.push(GroupDirectory::of(hierarchy));
+            continue;
+        }
+        let path = hierarchy.directory();
+        let directory = match enter(hierarchy, &path, made) {
+            Ok(directory) => directory,
+            Err(failure) if hierarchy.optional && failure.is_refusal() => continue,
+            Err(failure) if plan.rootless && failure.is_refusal() => {
+                lost.hierarchy(hierarchy, failure);
+                continue;
+            }
+            Err(failure) => return Err(failure.error(&Origin::fixed("/linux/cgroupsPath"))),
+        };
+        if plan.rootless && hierarchy.is_unified() && !may_move_into(hierarchy) {
+            // The group is ours and useless: the kernel wants a common parent that we may write to as well.
+            let failure = Failure::new(format!("cannot move a process to {}", path.display()), "access", libc::EACCES);
+            drop(directory);
+            if made.last() == Some(&path) && made.pop().is_some() {
+                let _ = std::fs::remove_dir(&path);
+            }
+            lost.hierarchy(hierarchy, failure);
+            continue;
+        }
+        set_up(hierarchy, &directory, plan.rootless, &mut lost)?;
+        keep(hierarchy, directory, &mut created)?;
+    }
+    created.warnings.extend(lost.warning());
+    Ok(created)
+}
+
+/// Records a finished group and opens the way into it.
+fn keep(hierarchy: &HierarchyPlan, directory: OwnedFd, created: &mut Created) -> Result<()> {
+    if hierarchy.is_unified() {
+        created.v2_directory = Some(directory);
+    } else {
+        let tasks = files::open_write(directory.as_fd(), "tasks").map_err(|failure| failure.error(&cgroups_path()))?;
+        created.join.push(tasks);
+    }
+    created.group.directories.push(GroupDirectory::of(hierarchy));
+    Ok(())
+}
+
+fn cgroups_path() -> Origin {
+    Origin::fixed("/linux/cgroupsPath")
+}
+
+/// Makes the directory and its parents, and opens it.
+fn enter(
+    hierarchy: &HierarchyPlan,
+    path: &Path,
+    made: &mut Vec<std::path::PathBuf>,
+) -> std::result::Result<OwnedFd, Failure> {
+    match files::make_directory(path) {
+        Ok(()) => made.push(path.to_owned()),
+        Err(failure) if failure.errno == libc::ENOENT => {
+            let mut parents: Vec<&Path> =
+                path.ancestors().take_while(|parent| *parent != hierarchy.mount_point).collect();
+            parents.reverse();
+            for parent in parents {
+                match files::make_directory(parent) {
+                    Ok(()) => made.push(parent.to_owned()),
+                    Err(failure) if failure.errno == libc::EEXIST => {}
+                    Err(failure) => return Err(failure),
+                }
+            }
+        }
+        Err(failure) if failure.errno == libc::EEXIST => must_be_unused(hierarchy, path)?,
+        Err(failure) => return Err(failure),
+    }
+    files::open_directory(path)
+}
+
+/// An existing group may be used if nobody lives in it and it is not frozen, where the container would never start.
+fn must_be_unused(hierarchy: &HierarchyPlan, path: &Path) -> std::result::Result<(), Failure> {
+    let group = Group::single(hierarchy);
+    let busy = |why: &str| Failure::new(format!("cgroup {} {why}", path.display()), "", libc::EBUSY);
+    if group.pids(true).is_ok_and(|pids| !pids.is_empty()) {
+        return Err(busy("is not empty: it belongs to another container"));
+    }
+    if group.frozen().unwrap_or(false) {
+        return Err(busy("is frozen"));
+    }
+    Ok(())
+}
+
+/// Whether an unprivileged process may move from its own group to this one: cgroup-v2.rst, "Delegation Containment".
+fn may_move_into(hierarchy: &HierarchyPlan) -> bool {
+    let Ok(groups) = std::fs::read_to_string("/proc/self/cgroup") else { return true };
+    let Some(own) = groups.lines().find_map(|line| line.strip_prefix("0::/")) else { return true };
+    let own = own.split('/').filter(|part| !part.is_empty());
+    let common = hierarchy.group.split('/').zip(own).take_while(|(a, b)| a == b).map(|(a, _)| a);
+    let mut parent = hierarchy.mount_point.clone();
+    parent.extend(common);
+    files::may_write(&parent.join("cgroup.procs"))
+}
+
+/// What a rootless container goes without.
+#[derive(Default)]
+struct Lost {
+    why: Option<String>,
+    origins: Vec<String>,
+}
+
+impl Lost {
+    fn hierarchy(&mut self, hierarchy: &HierarchyPlan, failure: Failure) {
+        self.why.get_or_insert_with(|| failure.error_without_origin().to_string());
+        self.origins.extend(hierarchy.writes.iter().filter(|write| !is_device(write)).map(|w| w.origin.to_string()));
+    }
+
+    fn write(&mut self, write: &Write, error: Error) {
+        self.why.get_or_insert_with(|| Error { origin: None, ..error }.to_string());
+        if !is_device(write) {
+            self.origins.push(write.origin.to_string());
+        }
+    }
+
+    fn warning(mut self) -> Option<String> {
+        let why = self.why?;
+        self.origins.dedup();
+        Some(match self.origins.is_empty() {
+            true => format!("the container has no cgroup of its own: {why}"),
+            false => format!("not applied: {}: {why}", self.origins.join(", ")),
+        })
+    }
+}
+
+/// Without privilege no device node can be made, so the device controller has nothing to add.
+fn is_device(write: &Write) -> bool {
+    write.origin.0.ends_with("/devices")
+}
+
+/// Everything inside the directory.
+fn set_up(hierarchy: &HierarchyPlan, directory: &OwnedFd, rootless: bool, lost: &mut Lost) -> Result<()> {
+    if hierarchy.legacy.iter().any(|name| name == "cpuset") {
+        initialise_cpuset(&hierarchy.mount_point, &hierarchy.group)?;
+    }
+    if hierarchy.delegate_to.is_some() {
+        enable(hierarchy, &[]).map_err(|failure| failure.error(&cgroups_path()))?;
+    }
+    let mut writer = files::Writer::new(directory.as_fd());
+    for write in &hierarchy.writes {
+        match perform(hierarchy, &mut writer, write) {
+            Ok(()) => {}
+            Err(error) if rootless && error.kind == crate::error::Kind::Refused => lost.write(write, error),
+            Err(error) => return Err(error),
+        }
+    }
+    if let Some(devices) = hierarchy.devices.as_ref().filter(|devices| !devices.program.is_empty()) {
+        match attach(directory, &devices.program, &devices.origin) {
+            Err(error) if !rootless => return Err(error),
+            _ => {}
+        }
+    }
+    if let Some((uid, gid)) = hierarchy.delegate_to {
+        files::delegate(directory.as_fd(), uid, gid).map_err(|failure| failure.error(&cgroups_path()))?;
+    }
+    Ok(())
+}
+
+/// Loads a device program and attaches it: beside none, or in the place of what is attached already. The old one
+/// stays active until the new one is.
+fn attach(directory: &OwnedFd, program: &[u64], origin: &Origin) -> Result<()> {
+    let refused = |call| {
+        move |errno| {
+            Error::refused("cannot restrict devices").at(origin).call(call, errno).hint(match errno {
+                libc::EPERM => "a device program needs CAP_BPF or CAP_SYS_ADMIN",
+                _ => "see the kernel's log",
+            })
+        }
+    };
+    let program = bpf::load_device_program(program).map_err(refused("bpf(BPF_PROG_LOAD)"))?;
+    bpf::attach_device_program(directory.as_fd(), program.as_fd(), None).map_err(refused("bpf(BPF_PROG_ATTACH)"))
+}
+
+/// Puts the program of an update in the place of the attached one.
+pub(super) fn replace_devices(directory: &OwnedFd, program: &[u64], origin: &Origin) -> Result<()> {
+    let refused = |call| move |errno| Error::refused("cannot change device rules").at(origin).call(call, errno);
+    let old = bpf::attached_device_programs(directory.as_fd()).map_err(refused("bpf(BPF_PROG_QUERY)"))?;
+    let mut leftover = old.as_slice();
+    if !program.is_empty() {
+        let program = bpf::load_device_program(program).map_err(refused("bpf(BPF_PROG_LOAD)"))?;
+        let replaced = leftover.split_first();
+        let first = replaced.map(|(first, _)| first.as_fd());
+        bpf::attach_device_program(directory.as_fd(), program.as_fd(), first)
+            .map_err(refused("bpf(BPF_PROG_ATTACH)"))?;
+        leftover = replaced.map_or(&[], |(_, rest)| rest);
+    }
+    leftover
+        .iter()
+        .try_for_each(|program| bpf::detach_device_program(directory.as_fd(), program.as_fd()))
+        .map_err(refused("bpf(BPF_PROG_DETACH)"))
+}
+
+/// One write or choice of writes; a missing file on v2 makes its controller be switched on, once.
+pub(super) fn perform(hierarchy: &HierarchyPlan, writer: &mut files::Writer<'_>, write: &Write) -> Result<()> {
+    let mut result = attempt(writer, &write.action);
+    let missing = result.as_ref().is_err_and(|failure| failure.errno == libc::ENOENT)
+        || matches!(&write.action, Action::SetIfPresent(one) if !writer.exists(&one.file));
+    if missing && hierarchy.is_unified() {
+        match enable(hierarchy, &hierarchy.controllers) {
+            Ok(true) => result = attempt(writer, &write.action),
+            Ok(false) => {}
+            Err(failure) => return Err(failure.error(&write.origin)),
+        }
+    }
+    result.map_err(|failure| failure.error(&write.origin))
+}
+
+fn attempt(writer: &mut files::Writer<'_>, action: &Action) -> std::result::Result<(), Failure> {
+    match action {
+        Action::Set(one) => writer.write(one),
+        Action::SetIfPresent(one) => match writer.write(one) {
+            Err(failure) if failure.errno == libc::ENOENT => Ok(()),
+            // v1 without swap accounting has the file and refuses the write.
+            Err(failure) if failure.errno == libc::EOPNOTSUPP => Ok(()),
+            other => other,
+        },
+        Action::FirstPresent(list) => {
+            let mut last = Ok(());
+            for one in list {
+                last = writer.write(one);
+                match &last {
+                    Err(failure) if failure.errno == libc::ENOENT => {}
+                    _ => break,
+                }
+            }
+            last
+        }
+        Action::InEitherOrder(list) => in_either_order(writer, list),
+        Action::RefuseIfAbove(file, limit) => {
+            let used = writer.read_number(file)?;
+            if used <= *limit { Ok(()) } else { Err(Failure::in_use(file, used, *limit)) }
+        }
+    }
+}
+
+/// Writes all; what is invalid next to the old values is tried again after the others.
+fn in_either_order(writer: &mut files::Writer<'_>, list: &[Assignment]) -> std::result::Result<(), Failure> {
+    let mut open: Vec<&Assignment> = list.iter().collect();
+    loop {
+        let before = open.len();
+        let mut failed = Vec::new();
+        let mut last = None;
+        for one in open {
+            match writer.write(one) {
+                Ok(()) => {}
+                Err(failure) if failure.errno == libc::EINVAL => {
+                    failed.push(one);
+                    last = Some(failure);
+                }
+                Err(failure) => return Err(failure),
+            }
+        }
+        match last {
+            None => return Ok(()),
+            Some(failure) if failed.len() == before => return Err(failure),
+            Some(_) => open = failed,
+        }
+    }
+}
+
+/// Moves one process into a v1 or v2 group by its `cgroup.procs`.
+pub(super) fn move_process(directory: &OwnedFd, pid: i32) -> std::result::Result<(), i32> {
+    let file = files::open_write(directory.as_fd(), "cgroup.procs").map_err(|failure| failure.errno)?;
+    raw::write(file.as_raw_fd(), pid.to_string().as_bytes()).map(drop)
+}

@@ -1,0 +1,224 @@
+//! What this machine's kernel does with a group: run as root; the machine's own hierarchies (v1, hybrid or v2).
+
+use std::process::{Child, Command, Stdio};
+use std::sync::atomic::{AtomicU32, Ordering};
+
+use super::*;
+use crate::error::Origin;
+
+/// A group that is killed and removed when the test ends, however it ends.
+struct Guard(Created);
+
+impl Drop for Guard {
+    fn drop(&mut self) {
+        let _ = self.0.group.kill(libc::SIGKILL);
+        let _ = self.0.group.remove();
+    }
+}
+
+fn is_root() -> bool {
+    let root = nix::unistd::geteuid().is_root();
+    if !root {
+        eprintln!("skipped: needs root");
+    }
+    root
+}
+
+fn fresh_path() -> Path {
+    static COUNT: AtomicU32 = AtomicU32::new(0);
+    let name = format!("/kiste-test-{}-{}", std::process::id(), COUNT.fetch_add(1, Ordering::Relaxed));
+    Path::new(&name, "t", &Origin::fixed("/linux/cgroupsPath")).unwrap()
+}
+
+/// A group of these resources, or `None` where this machine has no such controller.
+fn group(resources: &Resources, options: &Options) -> Option<Guard> {
+    if !is_root() {
+        return None;
+    }
+    let layout = Layout::read().unwrap();
+    let plan = plan(resources, &layout, &fresh_path(), options).unwrap();
+    match create(&plan) {
+        Ok(created) => Some(Guard(created)),
+        Err(error) if error.to_string().contains("is not available") => {
+            eprintln!("skipped: {error}");
+            None
+        }
+        Err(error) => panic!("{error}"),
+    }
+}
+
+impl Guard {
+    /// Runs a shell script inside the group.
+    fn spawn(&self, script: &str) -> Child {
+        let mut enter = String::new();
+        for directory in &self.0.group.directories {
+            let file = if directory.legacy.is_empty() { "cgroup.procs" } else { "tasks" };
+            if !directory.late {
+                enter.push_str(&format!("echo 0 > {}/{file} || exit 99\n", directory.path().display()));
+            }
+        }
+        Command::new("sh")
+            .args(["-c", &format!("{enter}{script}")])
+            .stdin(Stdio::null())
+            .stdout(Stdio::piped())
+            .stderr(Stdio::piped())
+            .spawn()
+            .unwrap()
+    }
+
+    fn run(&self, script: &str) -> (i32, String) {
+        let output = self.spawn(script).wait_with_output().unwrap();
+        let text = String::from_utf8_lossy(&output.stdout).into_owned() + &String::from_utf8_lossy(&output.stderr);
+        (output.status.code().unwrap_or(-1), text)
+    }
+
+    fn paths(&self) -> Vec<std::path::PathBuf> {
+        self.0.group.directories.iter().map(GroupDirectory::path).collect()
+    }
+}
+
+#[test]
+fn a_group_is_made_entered_listed_killed_and_removed() {
+    for placement in [Placement::Every, Placement::Needed] {
+        let Some(guard) = group(&Resources::default(), &Options { placement, ..Options::default() }) else { return };
+        let mut child = guard.spawn("sleep 100 & exec sleep 101");
+        let pid = child.id() as i32;
+        let mut pids = Vec::new();
+        for _ in 0..200 {
+            pids = guard.0.group.pids(true).unwrap();
+            if pids.len() == 2 {
+                break;
+            }
+            std::thread::sleep(std::time::Duration::from_millis(10));
+        }
+        assert!(pids.contains(&pid) && pids.len() == 2, "{pids:?}");
+        guard.0.group.kill(libc::SIGKILL).unwrap();
+        assert_eq!(std::os::unix::process::ExitStatusExt::signal(&child.wait().unwrap()), Some(libc::SIGKILL));
+        guard.0.group.remove().unwrap();
+        assert!(guard.paths().iter().all(|path| !path.exists()));
+        guard.0.group.remove().unwrap();
+        guard.0.group.kill(libc::SIGKILL).unwrap();
+    }
+}
+
+#[test]
+fn a_group_in_use_is_not_taken() {
+    let Some(guard) = group(&Resources::default(), &Options::default()) else { return };
+    let mut child = guard.spawn("exec sleep 100");
+    while guard.0.group.pids(true).unwrap().is_empty() {
+        std::thread::sleep(std::time::Duration::from_millis(5));
+    }
+    let name = format!("/{}", guard.0.group.directories[0].group);
+    let path = Path::new(&name, "t", &Origin::fixed("/linux/cgroupsPath")).unwrap();
+    let again = plan(&Resources::default(), &Layout::read().unwrap(), &path, &Options::default()).unwrap();
+    let error = create(&again).unwrap_err();
+    assert!(error.to_string().contains("is not empty"), "{error}");
+    assert!(guard.paths()[0].exists(), "a refused create removes nothing of the owner's");
+    guard.0.group.kill(libc::SIGKILL).unwrap();
+    child.wait().unwrap();
+}
+
+#[test]
+fn the_pids_limit_bites() {
+    let resources = Resources { pids_limit: Some(3), ..Resources::default() };
+    let Some(guard) = group(&resources, &Options::default()) else { return };
+    let (status, text) = guard.run("sleep 0.1 & sleep 0.1 & sleep 0.1 & sleep 0.1 & sleep 0.1 & wait; echo through");
+    assert!(status != 0 || !text.contains("through"), "{text}");
+    assert!(text.to_lowercase().contains("fork"), "{text}");
+}
+
+#[test]
+fn the_memory_limit_bites() {
+    let mut resources = Resources::default();
+    (resources.memory.limit, resources.memory.swap) = (Some(16 << 20), Some(16 << 20));
+    let Some(guard) = group(&resources, &Options::default()) else { return };
+    // tail keeps its input, which has no line break, in memory.
+    let (_, text) = guard.run("head -c 64M /dev/zero | tail | wc -c; sleep 0");
+    assert!(!text.contains("67108864"), "64 MiB fitted into 16: {text}");
+}
+
+#[test]
+fn the_processor_quota_throttles() {
+    let mut resources = Resources::default();
+    (resources.cpu.quota, resources.cpu.period) = (Some(10_000), Some(100_000));
+    let Some(guard) = group(&resources, &Options::default()) else { return };
+    let (_, text) = guard.run("timeout 0.6 sh -c 'while :; do :; done'; exit 0");
+    let throttled = guard.paths().iter().any(|path| {
+        let stat = std::fs::read_to_string(path.join("cpu.stat")).unwrap_or_default();
+        stat.lines().any(|line| line.strip_prefix("nr_throttled ").is_some_and(|count| count != "0"))
+    });
+    assert!(throttled, "{text}");
+}
+
+#[test]
+fn devices_are_denied_by_default() {
+    let Some(guard) = group(&Resources::default(), &Options::default()) else { return };
+    let node = format!("/dev/shm/kiste-test-{}", std::process::id());
+    let script =
+        format!("cat /dev/null && echo null-ok; head -c1 /dev/kmsg; mknod {node} c 1 1 && echo mknod-ok; rm -f {node}");
+    let (_, text) = guard.run(&script);
+    assert!(text.contains("null-ok") && text.contains("mknod-ok"), "{text}");
+    assert!(text.contains("/dev/kmsg") && text.contains("Operation not permitted"), "{text}");
+}
+
+#[test]
+fn frozen_processes_stand_still() {
+    let Some(guard) = group(&Resources::default(), &Options::default()) else { return };
+    let mut child = guard.spawn("while :; do :; done");
+    let ticks = || {
+        let stat = std::fs::read_to_string(format!("/proc/{}/stat", child.id())).unwrap();
+        stat.rsplit(')').next().unwrap().split_whitespace().nth(11).unwrap().parse::<u64>().unwrap()
+    };
+    while guard.0.group.pids(true).unwrap().is_empty() || ticks() < 3 {
+        std::thread::sleep(std::time::Duration::from_millis(5));
+    }
+    guard.0.group.freeze().unwrap();
+    assert!(guard.0.group.frozen().unwrap());
+    let before = ticks();
+    std::thread::sleep(std::time::Duration::from_millis(200));
+    assert_eq!(ticks(), before);
+    guard.0.group.thaw().unwrap();
+    assert!(!guard.0.group.frozen().unwrap());
+    while ticks() <= before {
+        std::thread::sleep(std::time::Duration::from_millis(5));
+    }
+    guard.0.group.freeze().unwrap();
+    guard.0.group.kill(libc::SIGKILL).unwrap();
+    child.wait().unwrap();
+}
+
+#[test]
+fn a_failed_create_leaves_nothing() {
+    if !is_root() {
+        return;
+    }
+    let mut resources = Resources::default();
+    resources.cpu.cpus = Some("4000".into());
+    let path = fresh_path();
+    let plan = plan(&resources, &Layout::read().unwrap(), &path, &Options::default()).unwrap();
+    let error = create(&plan).unwrap_err();
+    assert_eq!(error.origin, Some(Origin::fixed("/linux/resources/cpu/cpus")), "{error}");
+    assert!(plan.hierarchies.iter().all(|hierarchy| !hierarchy.directory().exists()));
+}
+
+#[test]
+fn an_update_reaches_a_controller_that_was_not_needed_before() {
+    let options = Options { placement: Placement::Needed, ..Options::default() };
+    let Some(guard) = group(&Resources::default(), &options) else { return };
+    let mut child = guard.spawn("exec sleep 100");
+    while guard.0.group.pids(true).unwrap().is_empty() {
+        std::thread::sleep(std::time::Duration::from_millis(5));
+    }
+    let changed = Resources { pids_limit: Some(7), ..Resources::default() };
+    let update = plan_update(&Resources::default(), &changed, &guard.0.group, &options).unwrap();
+    match guard.0.group.apply(&update) {
+        Ok(_) => {}
+        Err(error) if error.to_string().contains("is not available") => return,
+        Err(error) => panic!("{error}"),
+    }
+    let directory = guard.0.group.legacy("pids").or(guard.0.group.unified()).unwrap();
+    assert_eq!(std::fs::read_to_string(directory.join("pids.max")).unwrap().trim(), "7");
+    assert_eq!(std::fs::read_to_string(directory.join("pids.current")).unwrap().trim(), "1");
+    guard.0.group.kill(libc::SIGKILL).unwrap();
+    child.wait().unwrap();
+}
