@@ -6,8 +6,10 @@
 pub mod cgroup;
 pub mod cli;
 pub mod error;
+pub mod host;
 pub mod kernel;
 pub mod launch;
 pub mod log;
 pub mod plan;
 pub mod seccomp;
+pub mod state;

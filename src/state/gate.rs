@@ -17,15 +17,15 @@ use super::directory::Container;
 
 const START: &std::ffi::CStr = c"start";
 const OUTCOME: &std::ffi::CStr = c"outcome";
-/// Bytes of a failure record; it is below `PIPE_BUF`, so it comes whole.
-pub const FAILURE_LENGTH: usize = 32;
+/// The longest failure record, in bytes: what one write(2) puts into a pipe whole (`PIPE_BUF`, pipe(7)).
+pub const LONGEST_FAILURE: usize = 4096;
 
 /// What the init inherits. Both are close-on-exec, and the parent must drop its copies (by ending, at the latest).
 #[derive(Debug)]
 pub struct GateEnds {
     /// Read one byte from it to wait for `start`.
     pub child_start: OwnedFd,
-    /// Write a failure record of [`FAILURE_LENGTH`] bytes to it; its end at execve(2) means success.
+    /// Write a failure record to it, at most [`LONGEST_FAILURE`] bytes in one write(2); its end at execve(2) means success.
     pub child_outcome: OwnedFd,
 }
 
@@ -34,7 +34,7 @@ pub struct GateEnds {
 pub enum Outcome {
     /// execve(2) succeeded.
     Started,
-    /// The init's failure record as it wrote it, or less when it was killed meanwhile. An init killed between the gate
+    /// The init's failure record as it wrote it. An init killed between the gate
     /// and execve(2) closes its end as execve(2) would: that counts as started, and `state` says stopped.
     Failed(Vec<u8>),
 }
@@ -126,7 +126,6 @@ fn has_ended(pidfd: BorrowedFd<'_>) -> Result<bool, i32> {
 }
 
 fn wait_for_outcome(outcome: &OwnedFd, pidfd: BorrowedFd<'_>) -> Result<Outcome, i32> {
-    let mut record = Vec::with_capacity(FAILURE_LENGTH);
     loop {
         let mut entries = [
             libc::pollfd { fd: outcome.as_raw_fd(), events: libc::POLLIN, revents: 0 },
@@ -136,21 +135,14 @@ fn wait_for_outcome(outcome: &OwnedFd, pidfd: BorrowedFd<'_>) -> Result<Outcome,
             Err(libc::EINTR) => continue,
             other => other?,
         };
-        let mut buffer = [0u8; FAILURE_LENGTH];
-        match raw::read(outcome.as_raw_fd(), &mut buffer[record.len()..]) {
+        let mut buffer = [0u8; LONGEST_FAILURE];
+        match raw::read(outcome.as_raw_fd(), &mut buffer) {
             // All writing ends are closed: the init has executed the payload, or it is dead.
-            Ok(0) if record.is_empty() => return Ok(Outcome::Started),
-            Ok(0) => return Ok(Outcome::Failed(record)),
-            Ok(length) => {
-                let from = record.len();
-                record.extend_from_slice(&buffer[from..from + length]);
-                if record.len() >= FAILURE_LENGTH {
-                    return Ok(Outcome::Failed(record));
-                }
-            }
+            Ok(0) => return Ok(Outcome::Started),
+            Ok(length) => return Ok(Outcome::Failed(buffer[..length].to_vec())),
             Err(libc::EINTR) => {}
             // The init is dead, yet somebody holds its writing end (a hook of its that outlives it).
-            Err(libc::EAGAIN) if entries[1].revents != 0 => return Ok(Outcome::Failed(record)),
+            Err(libc::EAGAIN) if entries[1].revents != 0 => return Ok(Outcome::Failed(Vec::new())),
             Err(libc::EAGAIN) => {}
             Err(errno) => return Err(errno),
         }
@@ -164,7 +156,7 @@ mod tests {
     use crate::kernel::owned::{Forked, fork_into};
     use std::os::fd::AsFd;
 
-    /// A child that waits at the gate and then ends its side of `outcome`, or fails with a record of 32 times `word`.
+    /// A child that waits at the gate and then ends its side of `outcome`, or fails with a record of 128 times `word`.
     fn init(ends: GateEnds, word: Option<u8>) -> Forked {
         let (start, outcome) = (ends.child_start.as_raw_fd(), ends.child_outcome.as_raw_fd());
         // Other tests' children must not hold our ends, nor we theirs.
@@ -176,7 +168,7 @@ mod tests {
                 return 9;
             }
             if let Some(word) = word {
-                let _ = raw::write(outcome, &[word; FAILURE_LENGTH]);
+                let _ = raw::write(outcome, &[word; 128]);
                 return 1;
             }
             // What execve(2) does to a close-on-exec descriptor; the process lives on.
@@ -210,7 +202,7 @@ mod tests {
         let scratch = Scratch::new();
         let container = scratch.root().reserve("a").unwrap();
         let child = init(container.make_gate().unwrap(), Some(7));
-        assert_eq!(open_gate(&container, child.pidfd.as_fd()), Ok(Outcome::Failed(vec![7; FAILURE_LENGTH])));
+        assert_eq!(open_gate(&container, child.pidfd.as_fd()), Ok(Outcome::Failed(vec![7; 128])));
         assert_eq!(status_of(child), 1 << 8);
     }
 

@@ -16,7 +16,7 @@ mod root;
 mod tests;
 
 pub use directory::{Container, Guard, Reserved};
-pub use gate::{FAILURE_LENGTH, GateEnds, Outcome, open_gate};
+pub use gate::{GateEnds, LONGEST_FAILURE, Outcome, open_gate};
 pub use id::check_id;
 pub use identity::{ProcessIdentity, boot_id};
 pub use record::{Phase, Record, Status, timestamp};
