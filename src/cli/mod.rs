@@ -1,8 +1,11 @@
 //! What was typed: options, arguments, output. No system calls of its own beyond reading argv and writing results.
 
 pub mod arguments;
+pub mod command_spec;
+pub mod command_version;
 mod normalise;
 pub mod options;
+pub mod output;
 mod parse;
 mod pattern;
 mod words;
@@ -22,6 +25,19 @@ pub enum Exit {
     Help(String),
     /// It cannot be understood: to the log and standard error, status 1.
     Failure(Box<Error>, log::Settings),
+}
+
+/// Does what was asked for and gives the exit status: that of the container's command where kiste waited for it, else 0.
+///
+/// # Errors
+/// Whatever made the command fail; the caller logs it and exits with [`Command::failure_status`].
+pub fn run(global: &Global, command: Command) -> anyhow::Result<u8> {
+    match command {
+        Command::Spec(arguments) => command_spec::run(global, arguments),
+        Command::Version => Ok(output::print(&command_version::text(global.called_as)).map(|()| 0)?),
+        // The rooms behind these are being built.
+        other => anyhow::bail!("this build cannot carry out {other:?} yet"),
+    }
 }
 
 /// The state directory if `--root` is not given: /run/kiste, or $XDG_RUNTIME_DIR/kiste for an ordinary user, also one

@@ -32,5 +32,9 @@ pub const EXEC: CommandRow = CommandRow {
     ]],
     operands: &[ID, Operand::new("COMMAND", Count::Rest, "The command and its arguments; not needed with --process")],
     ends_at_operand: true,
+    examples: &[
+        ("kiste exec -t web sh", "Open a shell in the container web."),
+        ("kiste exec --user 1000:100 --env LANG=C web id", "Run a command as another user."),
+    ],
     contract: Contract::Both,
 };

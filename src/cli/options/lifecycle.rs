@@ -36,6 +36,10 @@ pub const CREATE: CommandRow = CommandRow {
     options: &[CREATION],
     operands: &[ID],
     ends_at_operand: false,
+    examples: &[(
+        "kiste create --bundle /srv/web --pid-file /run/web.pid web",
+        "Make the container web from the bundle /srv/web; its command waits for `kiste start web`.",
+    )],
     contract: Contract::Both,
 };
 
@@ -46,6 +50,7 @@ pub const START: CommandRow = CommandRow {
     options: &[],
     operands: &[ID],
     ends_at_operand: false,
+    examples: &[("kiste start web", "Run the command of the container web.")],
     contract: Contract::Both,
 };
 
@@ -64,6 +69,11 @@ pub const RUN: CommandRow = CommandRow {
     options: &[CREATION, RUNNING],
     operands: &[OPTIONAL_ID, DEFAULT_COMMAND],
     ends_at_operand: false,
+    examples: &[
+        ("kiste run", "A shell in a throw-away container made from this host."),
+        ("kiste run -- make -j4", "The same with a command; what it writes is gone afterwards."),
+        ("kiste run --bundle /srv/web web", "Run the container web from a bundle."),
+    ],
     contract: Contract::Both,
 };
 
@@ -82,6 +92,10 @@ pub const EXPLAIN: CommandRow = CommandRow {
     options: &[CREATION, RUNNING, EXPLAINING],
     operands: &[OPTIONAL_ID, DEFAULT_COMMAND],
     ends_at_operand: false,
+    examples: &[
+        ("kiste explain --bundle /srv/web web", "Print what running the bundle would do."),
+        ("kiste explain --format json -- true", "The same for the default container, for programs."),
+    ],
     contract: Contract::Kiste,
 };
 
@@ -94,6 +108,7 @@ pub const STATE: CommandRow = CommandRow {
     options: &[],
     operands: &[ID],
     ends_at_operand: false,
+    examples: &[("kiste state web", "Print the state of the container web.")],
     contract: Contract::Both,
 };
 
@@ -106,6 +121,7 @@ pub const LIST: CommandRow = CommandRow {
     options: &[&[FORMAT, flag("quiet", "Print the ids only").short('q')]],
     operands: &[],
     ends_at_operand: false,
+    examples: &[("kiste list", "List all containers."), ("kiste list --quiet", "List their ids only.")],
     contract: Contract::Both,
 };
 
@@ -118,6 +134,10 @@ pub const PS: CommandRow = CommandRow {
     options: &[&[FORMAT]],
     operands: &[ID, Operand::new("PS-OPTIONS", Count::Rest, "Options for ps(1); its output must have a PID column")],
     ends_at_operand: true,
+    examples: &[
+        ("kiste ps web", "List the processes of the container web."),
+        ("kiste ps web -o pid,rss,args", "The same with columns of your choice."),
+    ],
     contract: Contract::Both,
 };
 
@@ -140,6 +160,11 @@ pub const KILL: CommandRow = CommandRow {
         Operand::new("SIGNAL", Count::Optional, "A name with or without SIG, RTMIN+N, RTMAX-N, or a number"),
     ],
     ends_at_operand: false,
+    examples: &[
+        ("kiste kill web", "Ask the container web to end (SIGTERM)."),
+        ("kiste kill --all web KILL", "Kill all its processes."),
+        ("kiste kill --regex '^test-' INT", "Interrupt all containers whose id starts with test-."),
+    ],
     contract: Contract::Both,
 };
 
@@ -155,6 +180,7 @@ pub const DELETE: CommandRow = CommandRow {
     ]],
     operands: &[ID],
     ends_at_operand: false,
+    examples: &[("kiste delete --force web", "Kill and delete the container web.")],
     contract: Contract::Both,
 };
 
@@ -165,6 +191,7 @@ pub const PAUSE: CommandRow = CommandRow {
     options: &[],
     operands: &[ID],
     ends_at_operand: false,
+    examples: &[("kiste pause web", "Freeze the container web.")],
     contract: Contract::Both,
 };
 
@@ -175,6 +202,7 @@ pub const RESUME: CommandRow = CommandRow {
     options: &[],
     operands: &[ID],
     ends_at_operand: false,
+    examples: &[("kiste resume web", "Let it go on.")],
     contract: Contract::Both,
 };
 
@@ -189,6 +217,7 @@ pub const EVENTS: CommandRow = CommandRow {
     ]],
     operands: &[ID],
     ends_at_operand: false,
+    examples: &[("kiste events --stats web", "Print the resource usage of the container web once.")],
     contract: Contract::Runc,
 };
 
@@ -207,6 +236,10 @@ pub const SPEC: CommandRow = CommandRow {
     ]],
     operands: &[],
     ends_at_operand: false,
+    examples: &[
+        ("kiste spec --bundle /srv/web", "Write /srv/web/config.json."),
+        ("kiste spec --rootless", "Write ./config.json for an ordinary user."),
+    ],
     contract: Contract::Both,
 };
 
@@ -219,5 +252,6 @@ pub const FEATURES: CommandRow = CommandRow {
     options: &[],
     operands: &[],
     ends_at_operand: false,
+    examples: &[("kiste features", "Print what this runtime can do.")],
     contract: Contract::Both,
 };

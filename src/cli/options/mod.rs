@@ -96,6 +96,8 @@ pub struct CommandRow {
     pub operands: &'static [Operand],
     /// Option parsing ends at the first operand: the rest belongs to the payload (`exec`) or to ps(1).
     pub ends_at_operand: bool,
+    /// Command lines worth knowing, each with what it does.
+    pub examples: &'static [(&'static str, &'static str)],
     /// Whose command line it comes from.
     pub contract: Contract,
 }

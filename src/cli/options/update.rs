@@ -33,5 +33,9 @@ pub const UPDATE: CommandRow = CommandRow {
     ]],
     operands: &[ID],
     ends_at_operand: false,
+    examples: &[
+        ("kiste update --memory 512m --pids-limit 200 web", "Set two limits of the container web."),
+        ("kiste update --resources - web", "Take the limits from standard input."),
+    ],
     contract: Contract::Both,
 };
