@@ -6,3 +6,4 @@ pub mod bpf;
 pub mod owned;
 pub mod parent;
 pub mod raw;
+pub mod spawn;

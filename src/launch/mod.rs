@@ -2,4 +2,7 @@
 //! over the operations). Nothing here decides.
 
 pub mod child;
+mod helper;
+pub mod hooks;
+pub mod id_maps;
 pub mod report;
