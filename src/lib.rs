@@ -7,6 +7,7 @@ pub mod cgroup;
 pub mod cli;
 pub mod error;
 pub mod host;
+pub mod intent;
 pub mod kernel;
 pub mod launch;
 pub mod log;

@@ -26,7 +26,7 @@ const MAY_USE: &[(&str, &[&str])] = &[
             "error",
         ],
     ),
-    ("intent", &["error"]),
+    ("intent", &["cgroup", "seccomp", "error"]),
     ("host", &["kernel", "error"]),
     ("lowering", &["intent", "host", "plan", "seccomp", "cgroup", "kernel", "error"]),
     ("plan", &["kernel", "error"]),

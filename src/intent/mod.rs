@@ -3,6 +3,8 @@
 //! A front end ([`from_oci`]) fills an [`Intent`]; [`contradictions`] holds the rules that need two fields; `lowering`
 //! turns it into a plan. The words of mount options live in one table, [`mount_options`].
 
+#![forbid(unsafe_code)]
+
 use std::collections::BTreeMap;
 use std::path::PathBuf;
 

@@ -1,0 +1,201 @@
+//! OCI's config.json into an [`Intent`] (runtime-spec 1.3, config.md and config-linux.md).
+//!
+//! ```text
+//! bytes ──json──► tree ──reader──► values, each with its pointer ──contradictions──► Intent
+//! ```
+//!
+//! # Policy
+//! - Unknown members are warnings (the spec's "Extensibility"), with a guess at what was meant; equal keys, wrong types and
+//!   unknown words are errors. `null` is absence. Sections of other platforms are passed over.
+//! - A capability of the right form but unknown is a warning, as the spec says; any other unknown word is an error,
+//!   since leaving it out would change what is confined.
+//! - What is understood but cannot be given is listed in [`Intent::unsupported`].
+//!
+//! # Why not oci-spec's types
+#![doc = include_str!("why_own_reader.md")]
+
+mod bounds;
+mod hooks;
+mod json;
+mod linux;
+mod mounts;
+mod paths;
+mod place;
+mod process;
+mod reader;
+mod resources;
+mod seccomp;
+
+use std::path::Path;
+
+use json::shown;
+pub use paths::clean as clean_path;
+pub use process::RLIMITS;
+pub use reader::nearest;
+use reader::{Node, Notes};
+
+use super::process::Process;
+use super::{Intent, Root, RootKind, contradictions};
+use crate::cgroup::Resources;
+use crate::error::Result;
+
+const KNOWN: &[&str] = &[
+    "ociVersion",
+    "root",
+    "process",
+    "hostname",
+    "domainname",
+    "mounts",
+    "hooks",
+    "annotations",
+    "linux",
+    // Other platforms: accepted, not looked into.
+    "vm",
+    "windows",
+    "solaris",
+    "zos",
+    "freebsd",
+];
+
+/// Reads a whole config.json. `bundle` is the bundle's absolute path; relative paths of the root and of bind sources
+/// count from it. Nothing of the host is looked at.
+///
+/// # Errors
+/// One [`crate::error::Kind::Input`] error with the JSON pointer of the first wrong place.
+pub fn from_oci(text: &[u8], bundle: &Path) -> Result<Intent> {
+    let value = json::parse(text, "config.json")?;
+    let notes = Notes::default();
+    let mut intent = read(Node::root(&value, &notes), bundle)?;
+    intent.unsupported = notes.unsupported.into_inner();
+    intent.warnings = notes.warnings.into_inner();
+    contradictions::check(&mut intent)?;
+    Ok(intent)
+}
+
+/// Reads a process, as `exec --process` names it in a file.
+///
+/// # Errors
+/// As [`from_oci`].
+pub fn process_from_oci(text: &[u8]) -> Result<Process> {
+    read_process(text).map(|(process, _)| process)
+}
+
+/// [`process_from_oci`] with its warnings.
+///
+/// # Errors
+/// As [`from_oci`].
+pub fn read_process(text: &[u8]) -> Result<(Process, Vec<String>)> {
+    let value = json::parse(text, "process file")?;
+    let notes = Notes::default();
+    let process = process::read(Node::root(&value, &notes))?;
+    contradictions::process(&process)?;
+    Ok((process, notes.warnings.into_inner()))
+}
+
+/// Reads resources, as `update --resources` names them in a file or on standard input.
+///
+/// # Errors
+/// As [`from_oci`].
+pub fn resources_from_oci(text: &[u8]) -> Result<Resources> {
+    read_resources(text).map(|(resources, _)| resources)
+}
+
+/// [`resources_from_oci`] with its warnings.
+///
+/// # Errors
+/// As [`from_oci`].
+pub fn read_resources(text: &[u8]) -> Result<(Resources, Vec<String>)> {
+    let value = json::parse(text, "resources file")?;
+    let notes = Notes::default();
+    let resources = resources::read(Node::root(&value, &notes))?;
+    contradictions::resources(&resources)?;
+    Ok((resources, notes.warnings.into_inner()))
+}
+
+fn read(node: Node<'_>, bundle: &Path) -> Result<Intent> {
+    let object = node.object(KNOWN)?;
+    let version = object.need("ociVersion", version)?;
+    let linux = object.or_default("linux", linux::read)?;
+    let annotations = object.or_default("annotations", |node| {
+        node.map(bounds::ANNOTATIONS, |key, value| {
+            if key.is_empty() {
+                return Err(value.error("an annotation without a name"));
+            }
+            Ok((key.to_owned(), reader::string(value)?))
+        })
+    })?;
+    Ok(Intent {
+        version,
+        root: root(object.need("root", |node| root_fields(node, bundle))?, linux.propagation),
+        mounts: object.or_default("mounts", |list| {
+            list.list(bounds::MOUNTS, |node| mounts::read(node, bundle, &linux.id_maps))
+        })?,
+        namespaces: linux.namespaces,
+        id_maps: linux.id_maps,
+        time_offsets: linux.time_offsets,
+        hostname: object.or_default("hostname", |name| uts_name(name, "host"))?,
+        domainname: object.or_default("domainname", |name| uts_name(name, "domain"))?,
+        devices: linux.devices,
+        masked_paths: linux.masked_paths,
+        readonly_paths: linux.readonly_paths,
+        sysctls: linux.sysctls,
+        process: object.get("process", process::read)?,
+        resources: linux.resources,
+        cgroup_path: linux.cgroup_path,
+        seccomp: linux.seccomp,
+        hooks: object.or_default("hooks", hooks::read)?,
+        annotations: annotations.into_iter().collect(),
+        personality: linux.personality,
+        mount_label: linux.mount_label,
+        unsupported: Vec::new(),
+        warnings: Vec::new(),
+    })
+}
+
+/// A version of the specification: 1.x.y, whatever follows.
+fn version(node: Node<'_>) -> Result<String> {
+    let text = node.text()?;
+    let core = text.split(['-', '+']).next().unwrap_or("");
+    let numbers: Vec<&str> = core.split('.').collect();
+    let form = numbers.len() == 3
+        && numbers.iter().all(|part| !part.is_empty() && part.bytes().all(|byte| byte.is_ascii_digit()));
+    if !form {
+        return Err(node.error(format!("{} is no version such as \"1.3.0\"", shown(text))));
+    }
+    if numbers[0] != "1" {
+        return Err(node.error(format!("version {text} of the runtime-spec; this program knows 1.0.0 to 1.3.x")));
+    }
+    Ok(text.to_owned())
+}
+
+fn root_fields(node: Node<'_>, bundle: &Path) -> Result<Root> {
+    let object = node.object(&["path", "readonly"])?;
+    let path = object.need("path", |path| {
+        let text = path.text()?;
+        if text.is_empty() { Err(path.error("the root's path is empty")) } else { Ok(bundle.join(text)) }
+    })?;
+    Ok(Root {
+        // "rootfs/" and "./rootfs" become one spelling; ".." is left to the kernel.
+        path: path.components().collect(),
+        kind: RootKind::Directory,
+        readonly: object.or_default("readonly", reader::boolean)?,
+        propagation: None,
+        origin: node.origin(),
+    })
+}
+
+fn root(root: Root, propagation: Option<super::Placed<super::Propagation>>) -> Root {
+    Root { propagation, ..root }
+}
+
+/// sethostname(2) takes at most 64 bytes.
+fn uts_name(node: Node<'_>, what: &str) -> Result<Option<String>> {
+    let text = node.text()?;
+    if text.len() > 64 {
+        return Err(node.error(format!("a {what} name has at most 64 bytes, this one {}", text.len())));
+    }
+    Ok(Some(text.to_owned()).filter(|text| !text.is_empty()))
+}
+
+#[cfg(test)]
+mod tests;

@@ -1,0 +1,102 @@
+//! Texts with a form of their own: paths in the container, lists of processors.
+
+use super::json::shown;
+use super::reader::Node;
+use crate::error::Result;
+use crate::intent::Placed;
+
+/// An absolute path in the container without `.`, `..` and doubled slashes. A `..` is resolved in the text, as every
+/// runtime does it, with a warning: through a symlink of the image it would mean something else.
+pub fn absolute(node: Node<'_>) -> Result<String> {
+    let text = node.text()?;
+    if !text.starts_with('/') {
+        return Err(node.error(format!("the path must be absolute, found {}", shown(text))));
+    }
+    Ok(cleaned(node, text))
+}
+
+/// [`absolute`], but a relative path counts from `/`: a mount's destination, which the spec deprecates and demands.
+pub fn from_root(node: Node<'_>) -> Result<String> {
+    let text = node.text()?;
+    if text.is_empty() {
+        return Err(node.error("the path is empty"));
+    }
+    if !text.starts_with('/') {
+        node.warn(format!("the relative path {} is taken from /", shown(text)));
+    }
+    Ok(cleaned(node, text))
+}
+
+fn cleaned(node: Node<'_>, text: &str) -> String {
+    let path = clean(text);
+    if text.split('/').any(|part| part == "..") {
+        node.warn(format!("the path {} is taken as {}", shown(text), shown(&path)));
+    }
+    path
+}
+
+/// A path from `/` with `.`, `..` and doubled slashes resolved in the text.
+pub fn clean(text: &str) -> String {
+    let mut path = String::with_capacity(text.len() + 1);
+    for part in text.split('/') {
+        match part {
+            "" | "." => {}
+            ".." => path.truncate(path.rfind('/').unwrap_or(0)),
+            name => {
+                path.push('/');
+                path.push_str(name);
+            }
+        }
+    }
+    if path.is_empty() {
+        path.push('/');
+    }
+    path
+}
+
+/// A list of [`absolute`] paths with their places.
+pub fn list(node: Node<'_>, most: usize) -> Result<Vec<Placed<String>>> {
+    node.list(most, |item| Ok(Placed { value: absolute(item)?, origin: item.origin() }))
+}
+
+/// Whether a text is a list as cpuset(7) takes it: `0-3,7`, also with groups of a stride (`0-15:1/4`).
+pub fn is_cpu_list(text: &str) -> bool {
+    let number = |text: &str| {
+        let digits = text.len() <= 6 && !text.is_empty() && text.bytes().all(|byte| byte.is_ascii_digit());
+        digits.then(|| text.parse::<u32>().ok()).flatten()
+    };
+    text.split(',').map(str::trim).all(|part| match part.split_once('-') {
+        None => number(part).is_some(),
+        Some((first, last)) => {
+            let (last, stride) = last.split_once(':').unwrap_or((last, "1/1"));
+            let stride =
+                stride.split_once('/').is_some_and(|(used, group)| number(used).is_some() && number(group).is_some());
+            stride && matches!((number(first), number(last)), (Some(first), Some(last)) if first <= last)
+        }
+    })
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn paths_are_cleaned_in_the_text() {
+        for (text, path) in
+            [("/", "/"), ("//a/./b/", "/a/b"), ("/a/../../b", "/b"), ("a/b", "/a/b"), ("/..", "/"), ("/a..", "/a..")]
+        {
+            assert_eq!(clean(text), path);
+            assert_eq!(clean(path), path);
+        }
+    }
+
+    #[test]
+    fn processor_lists_have_a_form() {
+        for good in ["0", "0-3", "0-3,7", "1, 2", "0-15:1/4"] {
+            assert!(is_cpu_list(good), "{good}");
+        }
+        for bad in ["", "-", "3-1", "a", "1,,2", "1-", "+1", "99999999", "0-3:x", "0:1/2"] {
+            assert!(!is_cpu_list(bad), "{bad}");
+        }
+    }
+}
