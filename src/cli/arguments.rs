@@ -47,8 +47,8 @@ pub enum Rootless {
 pub struct Global {
     /// The name kiste was called by.
     pub called_as: CalledAs,
-    /// `--root`: the directory of state.
-    pub root: PathBuf,
+    /// `--root`: the directory of state, if not the default one of [`crate::state::default_root`].
+    pub root: Option<PathBuf>,
     /// `--log`, `--log-format`, `--log-level`, `--debug`.
     pub log: log::Settings,
     /// `--cgroup-manager`, `--systemd-cgroup`.

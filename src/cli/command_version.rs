@@ -12,7 +12,7 @@ use super::arguments::CalledAs;
 pub const SPECIFICATION: &str = "1.3.0";
 
 /// The releases whose command line kiste offers.
-const LIKE_RUNC: &str = "1.3.0";
+pub const LIKE_RUNC: &str = "1.3.0";
 const LIKE_CRUN: &str = "1.28";
 
 /// kiste's own version.

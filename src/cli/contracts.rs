@@ -36,7 +36,7 @@ fn containerd_creates() {
                 --bundle /b --pid-file /b/init.pid --console-socket /s --no-pivot --no-new-keyring --pidfd-socket /p web";
     let Invocation { global, command: Command::Create(arguments) } = typed(line).unwrap() else { panic!() };
     assert_eq!(global.called_as, CalledAs::Runc);
-    assert_eq!(global.root, Path::new("/run/containerd/runc/k8s.io"));
+    assert_eq!(global.root.as_deref(), Some(Path::new("/run/containerd/runc/k8s.io")));
     assert_eq!(global.log.target, log::Target::File("/b/log.json".into()));
     assert_eq!(global.log.format, log::Format::Json);
     assert_eq!(global.cgroup_manager, CgroupManager::Systemd);

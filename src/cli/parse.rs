@@ -118,8 +118,7 @@ fn global(called_as: CalledAs, matches: &ArgMatches, settings: &mut log::Setting
         Some("false") => Rootless::No,
         _ => Rootless::Auto,
     };
-    let root = path(matches, "root").unwrap_or_else(super::default_root);
-    Ok(Global { called_as, root, log: settings.clone(), cgroup_manager: manager, rootless })
+    Ok(Global { called_as, root: path(matches, "root"), log: settings.clone(), cgroup_manager: manager, rootless })
 }
 
 fn command(name: &str, global: &Global, matches: &ArgMatches) -> Result<Command> {

@@ -1,0 +1,68 @@
+//! `features`: what this runtime can do, as the runtime specification's features.md describes it. The words come from
+//! the tables the parsers use, so that nothing is claimed that would be refused.
+
+use super::arguments::Global;
+use super::command_version::{COMMIT, OWN, SPECIFICATION};
+use crate::seccomp;
+use serde_json::{Value, json};
+
+/// The oldest runtime specification whose configurations are accepted.
+const OLDEST_SPECIFICATION: &str = "1.0.0";
+
+const HOOKS: &[&str] = &["prestart", "createRuntime", "createContainer", "startContainer", "poststart", "poststop"];
+
+const NAMESPACES: &[&str] = &["cgroup", "ipc", "mount", "network", "pid", "time", "user", "uts"];
+
+/// Prints the features.
+///
+/// # Errors
+/// Standard output cannot be written to.
+pub fn run(_global: &Global) -> anyhow::Result<u8> {
+    super::output::print(&format!("{:#}\n", features()))?;
+    Ok(0)
+}
+
+fn features() -> Value {
+    json!({
+        "ociVersionMin": OLDEST_SPECIFICATION,
+        "ociVersionMax": SPECIFICATION,
+        "hooks": HOOKS,
+        "linux": {
+            "namespaces": NAMESPACES,
+            "capabilities": capabilities(),
+            "cgroup": {"v1": true, "v2": true, "systemd": true, "systemdUser": true, "rdma": true},
+            "seccomp": seccomp(),
+            "apparmor": {"enabled": true},
+            "selinux": {"enabled": true},
+            "mountExtensions": {"idmap": {"enabled": true}},
+        },
+        "annotations": {
+            "org.opencontainers.runc.version": super::command_version::LIKE_RUNC,
+            "kiste.version": OWN,
+            "kiste.commit": COMMIT,
+        },
+        // Callers that let users set annotations must know which of them reach the host.
+        "potentiallyUnsafeConfigAnnotations": ["bundle", "org.systemd.property."],
+    })
+}
+
+fn capabilities() -> Vec<String> {
+    let mut all: Vec<caps::Capability> = caps::all().into_iter().collect();
+    all.sort_by_key(caps::Capability::index);
+    all.iter().map(caps::Capability::to_string).collect()
+}
+
+fn seccomp() -> Value {
+    fn words<T>(table: &[(T, &'static str)]) -> Vec<&'static str> {
+        table.iter().map(|(_, word)| *word).collect()
+    }
+    let flags = words(seccomp::Flag::ALL);
+    json!({
+        "enabled": true,
+        "actions": words(seccomp::Action::ALL),
+        "operators": words(seccomp::Operator::ALL),
+        "archs": words(seccomp::Architecture::ALL),
+        "knownFlags": flags,
+        "supportedFlags": flags,
+    })
+}

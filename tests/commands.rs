@@ -1,0 +1,193 @@
+//! The commands that need a container but no engine: a record is written for a process of the test's own, and the binary
+//! is asked about it.
+
+use kiste::state::{Phase, ProcessIdentity, Record, StateRoot};
+use std::path::PathBuf;
+use std::process::{Child, Command, Output, Stdio};
+use std::sync::atomic::{AtomicU32, Ordering};
+
+/// A directory of state with one container in it, whose first process is a sleep(1); gone when dropped.
+struct World {
+    directory: PathBuf,
+    sleeper: Child,
+}
+
+static COUNT: AtomicU32 = AtomicU32::new(0);
+
+impl World {
+    fn new() -> World {
+        let number = COUNT.fetch_add(1, Ordering::Relaxed);
+        let directory = std::env::temp_dir().join(format!("kiste-commands-{}-{number}", std::process::id()));
+        std::fs::create_dir(&directory).unwrap();
+        let sleeper = Command::new("sleep").arg("600").stdin(Stdio::null()).spawn().unwrap();
+        let world = World { directory, sleeper };
+        world.container("web", world.sleeper.id() as i32);
+        world
+    }
+
+    fn container(&self, id: &str, pid: i32) {
+        let root = StateRoot::open(Some(&self.directory.join("state"))).unwrap();
+        let mut reserved = root.reserve(id).unwrap();
+        let mut record = Record::creating(id, "/b".into(), "/b/rootfs".into(), 0).unwrap();
+        record.annotations.insert("a".into(), "1".into());
+        record.phase = Phase::Created;
+        record.init = Some(ProcessIdentity::read(pid).unwrap());
+        reserved.write_record(&record).unwrap();
+        reserved.keep();
+    }
+
+    fn kiste(&self, words: &str) -> Output {
+        Command::new(env!("CARGO_BIN_EXE_kiste"))
+            .arg("--root")
+            .arg(self.directory.join("state"))
+            .args(words.split_whitespace())
+            .stdin(Stdio::null())
+            .output()
+            .unwrap()
+    }
+
+    /// Standard output of a command that must succeed.
+    #[track_caller]
+    fn good(&self, words: &str) -> String {
+        let output = self.kiste(words);
+        assert!(output.status.success(), "{words}: {output:?}");
+        String::from_utf8(output.stdout).unwrap()
+    }
+
+    /// Standard error of a command that must fail with status 1.
+    #[track_caller]
+    fn bad(&self, words: &str) -> String {
+        let output = self.kiste(words);
+        assert_eq!(output.status.code(), Some(1), "{words}: {output:?}");
+        String::from_utf8(output.stderr).unwrap()
+    }
+
+    fn state(&self, id: &str) -> serde_json::Value {
+        serde_json::from_str(&self.good(&format!("state {id}"))).unwrap()
+    }
+}
+
+impl Drop for World {
+    fn drop(&mut self) {
+        self.sleeper.kill().ok();
+        self.sleeper.wait().ok();
+        std::fs::remove_dir_all(&self.directory).ok();
+    }
+}
+
+#[test]
+fn a_container_is_shown_killed_and_deleted() {
+    let mut world = World::new();
+    let pid = world.sleeper.id();
+    let state = world.state("web");
+    assert_eq!((state["status"].as_str(), state["pid"].as_u64()), (Some("running"), Some(u64::from(pid))));
+    assert_eq!((state["bundle"].as_str(), state["annotations"]["a"].as_str()), (Some("/b"), Some("1")));
+
+    assert_eq!(world.good("list --quiet"), "web\n");
+    let table = world.good("list");
+    assert!(table.lines().nth(1).unwrap().starts_with("web ") && table.contains("running"), "{table}");
+    let list: serde_json::Value = serde_json::from_str(&world.good("list --format=json")).unwrap();
+    assert_eq!(list[0]["owner"], "root");
+
+    assert_eq!(world.good("ps --format json web"), format!("[{pid}]\n"));
+    let table = world.good("ps web -o pid,comm");
+    assert_eq!(table.lines().count(), 2, "{table}");
+    assert!(table.contains("sleep"), "{table}");
+    assert!(world.bad("ps web -o comm").contains("PID"));
+
+    assert!(world.bad("delete web").contains("not stopped: running"));
+    world.good("kill web 0");
+    world.good("kill web TERM");
+    world.sleeper.wait().unwrap();
+    let state = world.state("web");
+    assert_eq!((state["status"].as_str(), state["pid"].as_u64()), (Some("stopped"), Some(0)));
+    assert!(world.bad("kill web").contains("container not running"));
+    world.good("kill --all web 9");
+    world.good("delete web");
+    assert!(world.bad("state web").contains("does not exist"));
+    assert!(world.bad("delete web").contains("does not exist"));
+    world.good("delete --force web");
+    assert_eq!(world.good("list --format json"), "[]\n");
+}
+
+#[test]
+fn force_kills_before_it_deletes() {
+    let mut world = World::new();
+    world.good("delete --force web");
+    use std::os::unix::process::ExitStatusExt;
+    assert_eq!(world.sleeper.wait().unwrap().signal(), Some(9));
+    assert_eq!(world.good("list -q"), "");
+}
+
+#[test]
+fn expressions_reach_many() {
+    let mut world = World::new();
+    world.container("web-1", world.sleeper.id() as i32);
+    world.container("db", world.sleeper.id() as i32);
+    world.good("kill --regex ^web KILL");
+    world.sleeper.wait().unwrap();
+    world.good("delete -r ^web");
+    assert_eq!(world.good("list -q"), "db\n");
+    // Nothing matches: nothing to do.
+    world.good("delete -r ^web");
+}
+
+#[test]
+fn a_container_without_cgroup_cannot_be_paused() {
+    let world = World::new();
+    assert!(world.bad("pause web").contains("without cgroup"));
+    assert!(world.bad("resume web").contains("not paused"));
+    assert!(world.bad("pause none").contains("does not exist"));
+}
+
+#[test]
+fn a_damaged_record_can_be_got_rid_of() {
+    let world = World::new();
+    std::fs::write(world.directory.join("state/web/record"), "{").unwrap();
+    assert!(world.bad("state web").contains("damaged"));
+    assert_eq!(world.good("list -q"), "");
+    assert!(world.bad("delete web").contains("damaged"));
+    world.good("delete --force web");
+    assert!(world.bad("state web").contains("does not exist"));
+}
+
+/// The last `level:error` of the JSON log is what containerd and podman show.
+#[test]
+fn failures_are_logged() {
+    let world = World::new();
+    let log = world.directory.join("log.json");
+    let words = format!("--log {} --log-format json state none", log.display());
+    let printed = world.bad(&words);
+    let text = std::fs::read_to_string(&log).unwrap();
+    let line: serde_json::Value = serde_json::from_str(text.lines().last().unwrap()).unwrap();
+    assert_eq!(line["level"], "error");
+    assert!(line["msg"].as_str().unwrap().contains("does not exist"), "{line}");
+    assert!(line["time"].as_str().unwrap().ends_with('Z'));
+    assert_eq!(printed, format!("kiste: {}\n", line["msg"].as_str().unwrap()));
+    // Appended to, and by what cannot be understood as well.
+    world.bad(&format!("--log {} --log-format json state a b", log.display()));
+    assert_eq!(std::fs::read_to_string(&log).unwrap().lines().count(), 2);
+    assert!(world.bad("--log /nonexistent/x list").contains("--log: cannot open"));
+}
+
+#[test]
+fn features_are_what_the_specification_says() {
+    let world = World::new();
+    let text = world.good("features");
+    let features: oci_spec::runtime::Features = serde_json::from_str(&text).unwrap();
+    assert_eq!(features.oci_version_max(), "1.3.0");
+    let linux = features.linux().as_ref().unwrap();
+    assert_eq!(linux.namespaces().as_ref().unwrap().len(), 8);
+    assert!(linux.capabilities().as_ref().unwrap().contains(&"CAP_CHECKPOINT_RESTORE".to_owned()));
+    // The kubelet lets pods with user namespaces run only if this is so.
+    assert_eq!(*linux.mount_extensions().as_ref().unwrap().idmap().as_ref().unwrap().enabled(), Some(true));
+}
+
+#[test]
+fn called_as_another_runtime() {
+    use std::os::unix::process::CommandExt;
+    for (name, first) in [("kiste", "runc version 1."), ("runc", "runc version 1."), ("/x/crun", "crun version 1.")] {
+        let output = Command::new(env!("CARGO_BIN_EXE_kiste")).arg0(name).arg("--version").output().unwrap();
+        assert!(output.status.success() && output.stdout.starts_with(first.as_bytes()), "{name}: {output:?}");
+    }
+}
