@@ -51,6 +51,12 @@ pub fn has_capability(number: u32) -> bool {
 /// CAP_SYS_RESOURCE, for [`has_capability`].
 pub const SYS_RESOURCE: u32 = 24;
 
+/// Whether a process lives: there, and not waiting to be reaped.
+pub fn is_alive(pid: i32) -> bool {
+    let stat = fs::read_to_string(format!("/proc/{pid}/stat")).unwrap_or_default();
+    stat.rsplit_once(") ").is_some_and(|(_, rest)| !rest.starts_with(['Z', 'X']))
+}
+
 /// Where a program is.
 pub fn program(name: &str) -> Option<PathBuf> {
     let path = std::env::var("PATH").unwrap_or_default();
