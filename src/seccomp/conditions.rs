@@ -50,6 +50,11 @@ impl Conditions {
         self
     }
 
+    /// Whether both compile to the same instructions.
+    pub(super) fn same(&self, other: &Conditions) -> bool {
+        self.by_argument == other.by_argument
+    }
+
     /// Whether nothing is asked of the arguments.
     pub(super) fn is_empty(&self) -> bool {
         self.by_argument.iter().all(Option::is_none)
@@ -67,7 +72,9 @@ impl Conditions {
         let (mut mine, mut theirs, mut depth) = (self.nodes(), known.nodes(), 0);
         loop {
             match (mine.next(), theirs.next()) {
-                (None, None) => return (depth, Ordering::Equal),
+                (None, None) if self.same(known) => return (depth, Ordering::Equal),
+                // Two sides of one test ("equals" and "differs"): no call is on both.
+                (None, None) => return (depth, Ordering::Less),
                 (None, Some(_)) => return (depth, Ordering::Greater),
                 (Some(_), None) => return (depth, Ordering::Less),
                 (Some(a), Some(b)) if a.same_test(&b) => depth += 1,
@@ -78,18 +85,17 @@ impl Conditions {
         }
     }
 
-    /// The instructions that fall through (to the next instruction) when all conditions hold and skip exactly one
+    /// Appends the instructions that fall through (to the next instruction) when all conditions hold and skip exactly one
     /// instruction more when one does not.
-    pub(super) fn compile(&self) -> Result<Vec<Instruction>> {
+    pub(super) fn compile(&self, program: &mut Vec<Instruction>) -> Result<()> {
         let conditions = self.by_argument.iter().flatten().map(|condition| condition.compile(self.wide));
         let conditions = conditions.collect::<std::result::Result<Vec<_>, _>>().map_err(refused)?;
         let body: BpfProgram = SeccompRule::new(conditions).map_err(refused)?.into();
-        let mut body: Vec<_> = body.iter().map(|i| Instruction { code: i.code, jt: i.jt, jf: i.jf, k: i.k }).collect();
         // seccompiler begins every rule with a jump over a jump nothing leads to.
-        if matches!(body[..], [Instruction { code: bpf::JA, k: 1, .. }, Instruction { code: bpf::JA, .. }, _, ..]) {
-            body.drain(..2);
-        }
-        Ok(body)
+        let begin = body.len() > 2 && (body[0].code, body[0].k, body[1].code) == (bpf::JA, 1, bpf::JA);
+        let body = if begin { &body[2..] } else { &body[..] };
+        program.extend(body.iter().map(|i| Instruction { code: i.code, jt: i.jt, jf: i.jf, k: i.k }));
+        Ok(())
     }
 }
 

@@ -3,7 +3,7 @@
 //! The program is written from its end to its beginning: all jumps of classic BPF lead forward, so every target is known
 //! when a jump is written, and what was written once (an answer, a rule's conditions) is reused where it is in reach.
 
-use super::rules::{Decision, Resolved};
+use super::rules::{Conditional, Decision, Resolved};
 use super::{Instruction, bpf};
 use crate::error::{Error, Result};
 
@@ -16,13 +16,13 @@ const LIMIT: usize = 4096;
 /// A written instruction: its distance from the end of the program.
 type Label = usize;
 
-struct Assembler {
+struct Assembler<'a> {
     /// Last instruction first.
     reversed: Vec<Instruction>,
     /// The latest place of every answer.
     answers: Vec<(u32, Label)>,
     /// The bodies of rules with conditions.
-    bodies: Vec<(Vec<Instruction>, Label)>,
+    bodies: Vec<(&'a [Conditional], Label)>,
     default: u32,
 }
 
@@ -61,7 +61,7 @@ pub(super) fn emit(resolved: &Resolved) -> Result<Vec<Instruction>> {
     Ok(program)
 }
 
-impl Assembler {
+impl<'a> Assembler<'a> {
     fn push(&mut self, instruction: Instruction) -> Label {
         self.reversed.push(instruction);
         self.reversed.len() - 1
@@ -106,7 +106,7 @@ impl Assembler {
     }
 
     /// A binary tree over the stretches' first numbers.
-    fn tree(&mut self, stretches: &[(u32, Decision<'_>)]) -> Result<Label> {
+    fn tree(&mut self, stretches: &[(u32, Decision<'a>)]) -> Result<Label> {
         if let [(_, decision)] = stretches {
             return self.leaf(decision);
         }
@@ -116,23 +116,25 @@ impl Assembler {
         Ok(self.branch(bpf::JGE, high[0].0, above, below))
     }
 
-    fn leaf(&mut self, decision: &Decision<'_>) -> Result<Label> {
+    fn leaf(&mut self, decision: &Decision<'a>) -> Result<Label> {
         let rules = match decision {
             Decision::Plain(answer) => return Ok(self.answer(*answer)),
-            Decision::Conditional(rules) => rules,
+            Decision::Conditional(rules) => *rules,
         };
-        let mut body = Vec::new();
-        for rule in *rules {
-            body.append(&mut rule.conditions.compile()?);
+        let same =
+            |known: &[Conditional]| known.len() == rules.len() && known.iter().zip(rules).all(|(a, b)| a.same(b));
+        if let Some((_, label)) = self.bodies.iter().find(|(known, _)| same(known)) {
+            return Ok(*label);
+        }
+        let mut body = Vec::with_capacity(rules.len() * 8);
+        for rule in rules {
+            rule.conditions.compile(&mut body)?;
             body.push(bpf::ret(rule.answer));
         }
         body.push(bpf::ret(self.default));
-        if let Some((_, label)) = self.bodies.iter().find(|(known, _)| *known == body) {
-            return Ok(*label);
-        }
         self.reversed.extend(body.iter().rev());
         let label = self.reversed.len() - 1;
-        self.bodies.push((body, label));
+        self.bodies.push((rules, label));
         Ok(label)
     }
 }

@@ -70,6 +70,13 @@ pub(super) struct Conditional {
     pub(super) answer: u32,
 }
 
+impl Conditional {
+    /// Whether both compile to the same instructions.
+    pub(super) fn same(&self, other: &Conditional) -> bool {
+        self.answer == other.answer && self.conditions.same(&other.conditions)
+    }
+}
+
 /// All decisions of one ABI.
 pub(super) struct Decisions {
     /// The ABI.
