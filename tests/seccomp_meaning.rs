@@ -353,3 +353,40 @@ fn long_programs_jump_far_and_too_long_ones_are_refused() {
     let error = compile(&large(60), Architecture::X86_64).expect_err("too long");
     assert!(error.to_string().starts_with("/linux/seccomp: the filter needs "), "{error}");
 }
+
+/// Runs `check` in a thread under a profile.
+fn under(profile: &Profile, check: impl FnOnce() + Send + 'static) {
+    let native = Architecture::NATIVE.expect("tests run where kiste does");
+    let program = compile(profile, native).expect("the profile compiles");
+    let checked = std::thread::spawn(move || {
+        nix::sys::prctl::set_no_new_privs().expect("no_new_privs");
+        kiste::kernel::raw::seccomp_filter(program.flags, &program.bytes()).expect("the kernel takes the program");
+        let status = std::fs::read_to_string("/proc/thread-self/status").expect("the thread's status");
+        assert!(status.contains("\nSeccomp:\t2\n"), "{status}");
+        check();
+    });
+    checked.join().expect("what the thread saw is right");
+}
+
+#[test]
+fn the_kernel_does_what_the_profile_says() {
+    use nix::sys::socket::{AddressFamily, SockFlag, SockType, socket};
+    let mut rules = vec![
+        rule(&["mkdir", "mkdirat"], Action::Errno),
+        with(rule(&["socket"], Action::Errno), 0, Operator::Equal, 16, 0),
+        with(with(rule(&["socket"], Action::Errno), 0, Operator::Equal, 2, 0), 1, Operator::MaskedEqual, 0xF, 2),
+    ];
+    rules[0].errno = Some(libc::EXDEV as u32);
+    rules[1].errno = Some(libc::EAFNOSUPPORT as u32);
+    let mut profile = profile(Action::Allow, rules);
+    profile.flags = vec![Flag::SpecAllow, Flag::Tsync];
+    under(&profile, || {
+        let error = std::fs::create_dir(std::env::temp_dir().join("kiste-never-made")).expect_err("a denied mkdir");
+        assert_eq!(error.raw_os_error(), Some(libc::EXDEV));
+        let open = |family, kind| socket(family, kind, SockFlag::SOCK_CLOEXEC, None).map(drop);
+        assert_eq!(open(AddressFamily::Netlink, SockType::Raw), Err(nix::Error::EAFNOSUPPORT));
+        assert_eq!(open(AddressFamily::Inet, SockType::Datagram), Err(nix::Error::EPERM));
+        assert_eq!(open(AddressFamily::Inet, SockType::Stream), Ok(()));
+        assert_eq!(open(AddressFamily::Unix, SockType::Datagram), Ok(()));
+    });
+}

@@ -1,16 +1,15 @@
 //! kiste's seccomp programs beside libseccomp's: the same answer to every (architecture, number, arguments), but for the
 //! differences `src/seccomp/mod.rs` lists.
 
-mod harness;
 mod seccomp;
 
-use harness::{skip, test_name};
 use kiste::seccomp::{
     Action, Architecture, Instruction, Profile, Verdict, compile, evaluate, syscall_name, syscall_number,
 };
 use seccomp::containers;
 use seccomp::oracle::{Filter, Oracle, newest};
 use seccomp::random::Random;
+use seccomp::skip;
 
 const X86_64: u32 = 0xC000_003E;
 const X86: [Architecture; 3] = [Architecture::X86_64, Architecture::X86, Architecture::X32];
@@ -121,22 +120,22 @@ fn default_profile(test: &str, name: &str, native: Architecture, listed: &[Archi
 
 #[test]
 fn dockers_default_profile_on_x86() {
-    default_profile(&test_name!(), "docker", Architecture::X86_64, &X86);
+    default_profile("dockers_default_profile_on_x86", "docker", Architecture::X86_64, &X86);
 }
 
 #[test]
 fn podmans_default_profile_on_x86() {
-    default_profile(&test_name!(), "podman", Architecture::X86_64, &X86);
+    default_profile("podmans_default_profile_on_x86", "podman", Architecture::X86_64, &X86);
 }
 
 #[test]
 fn dockers_default_profile_on_arm() {
-    default_profile(&test_name!(), "docker", Architecture::Aarch64, &ARM);
+    default_profile("dockers_default_profile_on_arm", "docker", Architecture::Aarch64, &ARM);
 }
 
 #[test]
 fn podmans_default_profile_on_arm() {
-    default_profile(&test_name!(), "podman", Architecture::Aarch64, &ARM);
+    default_profile("podmans_default_profile_on_arm", "podman", Architecture::Aarch64, &ARM);
 }
 
 /// Random profiles on some ABIs beside libseccomp; returns how many it compiled rightly.
@@ -174,7 +173,7 @@ fn numbers(profile: &Profile, listed: &[Architecture]) -> Vec<(u32, u32)> {
 fn random_profiles_answer_as_libseccomps() {
     let oracle = match Oracle::compile("random") {
         Ok(oracle) => oracle,
-        Err(reason) => return skip(&test_name!(), &reason),
+        Err(reason) => return skip("random_profiles_answer_as_libseccomps", &reason),
     };
     let (x86_64, riscv64) = (Architecture::X86_64, Architecture::Riscv64);
     for (native, listed) in
@@ -183,5 +182,21 @@ fn random_profiles_answer_as_libseccomps() {
         let compared = random_profiles(&oracle, native, listed, 7 + listed.len() as u64);
         println!("{listed:?}: {compared} of 400 profiles compared");
         assert!(compared > 100, "libseccomp refused too many on {listed:?}: {compared} left");
+    }
+}
+
+/// Every name of kiste's tables that libseccomp knows has the same number there.
+#[test]
+fn the_numbers_are_libseccomps() {
+    let oracle = match Oracle::compile("numbers") {
+        Ok(oracle) => oracle,
+        Err(reason) => return skip("the_numbers_are_libseccomps", &reason),
+    };
+    for architecture in X86.into_iter().chain(ARM).chain([Architecture::Riscv64]) {
+        let numbers = oracle.numbers(architecture);
+        assert!(numbers.len() > 300, "{architecture:?}: {}", numbers.len());
+        for (name, number) in numbers {
+            assert_eq!(syscall_number(architecture, &name), Some(number), "{name} on {architecture:?}");
+        }
     }
 }

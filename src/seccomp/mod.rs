@@ -24,13 +24,23 @@
 //! - Calls newer than the newest one the profile names for an ABI fail with ENOSYS, as runc has it (and unless the default
 //!   is to allow, log or trace), so that libc falls back instead of reporting EPERM. x32's own numbers 512 to 547 and Arm's
 //!   private ones do not count as new or newest: with them runc's check never finds anything new there.
-//! - libseccomp 2.5 mistakes "or below" for "above" on 32-bit ABIs when another condition precedes it. Not here.
+//! - Faults of libseccomp 2.5.4 the comparison met are not copied: on 32-bit ABIs "or below" counts as "above" after
+//!   another condition; once the upper half of an argument has matched one rule of a call, its other rules on that argument
+//!   are forgotten; with x32 among the ABIs the number is sometimes compared before it is loaded.
 //!
 //! # Form
-//! seccompiler compiles a whole filter as a list: five instructions per call and one action per program; a default profile
-//! for three ABIs would exceed the kernel's 4,096 instructions and cost a newly allocated vector per call. So seccompiler
-//! compiles what it is good at, the argument conditions of one rule, and the numbers become a binary search
-//! over stretches of equal answers, one instruction each.
+//! seccompiler compiles a whole filter as a list: five instructions per call, searched one by one, one action per program,
+//! one vector per call. A default profile on three ABIs has about 1,200 calls: more than the kernel's 4,096 instructions.
+//! So seccompiler compiles the argument conditions of one rule, and the numbers become a binary search over stretches of
+//! equal answers, one instruction each. Debian 12's default profiles with the default capabilities, on the development
+//! machine (compile time: best of 1,000 in one process; the very first one takes 90 to 145 µs, most of it page faults):
+//!
+//! | profile | ABIs | instructions | libseccomp 2.5.4 | getppid | compiled in |
+//! |---|---|---|---|---|---|
+//! | Docker | x86_64, i386, x32 | 324 | 960 | 11 steps | 33 µs |
+//! | Docker | arm64, arm | 254 | 621 | 10 steps | 21 µs |
+//! | Podman | x86_64, i386, x32 | 359 | 1,144 | 11 steps | 39 µs |
+//! | Podman | arm64, arm | 272 | 736 | 10 steps | 25 µs |
 
 #![forbid(unsafe_code)]
 

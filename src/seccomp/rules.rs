@@ -11,8 +11,9 @@ use std::cmp::Ordering;
 const UNSET: u32 = u32::MAX;
 /// x32's own calls, beyond the numbers new calls get (arch/x86/entry/syscalls/syscall_64.tbl).
 const X32_OWN: std::ops::RangeInclusive<Slot> = 512..=547;
-/// Calls the set-up makes between the installation of the filter and the agent's reception of the listener, or in order
-/// to start the payload: asking the agent about them would wait for ever.
+/// Calls between the filter and an agent that answers: the listener is sent to the parent (sendmsg), its copy closed, the
+/// payload started; write is the call other runtimes hand over by, and refuse. Asking the agent about them could wait for
+/// ever. What else follows the filter when no_new_privs is off is for the plan's verifier to ask [`super::evaluate`].
 const HANDOVER: [&str; 6] = ["write", "sendmsg", "close", "close_range", "execve", "execveat"];
 /// socketcall(2), number 102 on i386: its calls by their number (linux/net.h).
 const SOCKETCALL: (Slot, [&str; 21]) = (

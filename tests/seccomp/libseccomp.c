@@ -1,6 +1,7 @@
 /*
  * The oracle of tests/seccomp_oracle.rs: builds filters with libseccomp the way runc does and prints their instructions.
  *
+ * With an argument, the token of an architecture: the names and numbers it has.
  * Standard input, one filter after the other, numbers in C notation:
  *   default ACTION
  *   arch TOKEN                     (any number; the machine's own is removed unless named)
@@ -66,13 +67,32 @@ static int add_rule(scmp_filter_ctx filter)
 	return seccomp_rule_add_array(filter, action, number, count, args);
 }
 
-int main(void)
+/* The names of an architecture's numbers. */
+static void print_names(uint32_t token)
+{
+	static const uint32_t ranges[][2] = {{0, 1000}, {0x40000000, 0x40000400}, {0xf0000, 0xf0020}};
+
+	for (int range = 0; range < 3; range++)
+		for (uint32_t nr = ranges[range][0]; nr < ranges[range][1]; nr++) {
+			char *name = seccomp_syscall_resolve_num_arch(token, nr);
+
+			if (name)
+				printf("%s %u\n", name, nr);
+			free(name);
+		}
+}
+
+int main(int argc, char **argv)
 {
 	scmp_filter_ctx filter = NULL;
 	int place = 0, native = 0, rules = 0;
 	char word[16];
 	uint32_t value;
 
+	if (argc > 1) {
+		print_names(strtoul(argv[1], NULL, 0));
+		return 0;
+	}
 	while (scanf("%15s", word) == 1) {
 		if (!strcmp(word, "default")) {
 			if (scanf("%" SCNi32, (int32_t *)&value) != 1 || !(filter = seccomp_init(value)))

@@ -94,6 +94,19 @@ impl Oracle {
     }
 }
 
+impl Oracle {
+    /// The names libseccomp has for the numbers of an architecture.
+    pub fn numbers(&self, architecture: Architecture) -> Vec<(String, u32)> {
+        let output =
+            Command::new(self.program()).arg(token(architecture).to_string()).output().expect("the oracle runs");
+        let text = String::from_utf8(output.stdout).expect("names");
+        let line = |line: &str| line.split_once(' ').map(|(name, nr)| (name.to_owned(), nr.parse().expect("a number")));
+        // libseccomp knows x32's numbers without their bit, too.
+        let own = |number: &u32| architecture != Architecture::X32 || number & 0x4000_0000 != 0;
+        text.lines().filter_map(line).filter(|(_, number)| own(number)).collect()
+    }
+}
+
 fn instruction(text: &str) -> Instruction {
     let number = |from, to| u32::from_str_radix(&text[from..to], 16).expect("hexadecimal");
     Instruction { code: number(0, 4) as u16, jt: number(4, 6) as u8, jf: number(6, 8) as u8, k: number(8, 16) }
