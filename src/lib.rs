@@ -11,6 +11,7 @@ pub mod intent;
 pub mod kernel;
 pub mod launch;
 pub mod log;
+pub mod lowering;
 pub mod plan;
 pub mod seccomp;
 pub mod state;

@@ -7,3 +7,4 @@ pub mod owned;
 pub mod parent;
 pub mod raw;
 pub mod spawn;
+pub mod strings;

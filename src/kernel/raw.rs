@@ -124,6 +124,14 @@ impl<'a> Pointers<'a> {
     pub unsafe fn new(addresses: &'a [usize]) -> Option<Self> {
         (addresses.last() == Some(&0)).then_some(Pointers { addresses })
     }
+
+    /// The same of an array that is known to end in a zero.
+    ///
+    /// # Safety
+    /// As for `new`, and the last entry must be 0.
+    pub unsafe fn from_terminated(addresses: &'a [usize]) -> Self {
+        Pointers { addresses }
+    }
 }
 
 /// execve(2). Comes back only with the errno.
@@ -258,6 +266,11 @@ pub fn getdents64(directory: i32, buffer: &mut [u8]) -> Raw {
 /// sendfile(2) to a file position of its own.
 pub fn sendfile(to: i32, from: i32, count: usize) -> Raw {
     plain!(SYS_sendfile, to, from, 0, count)
+}
+
+/// lseek(2) to the beginning.
+pub fn rewind(descriptor: i32) -> Raw {
+    plain!(SYS_lseek, descriptor, 0, libc::SEEK_SET)
 }
 
 /// fchdir(2).

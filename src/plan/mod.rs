@@ -3,6 +3,7 @@
 
 pub mod arena;
 pub mod check;
+mod describe;
 pub mod explain;
 pub mod operation;
 pub mod parent;
@@ -38,6 +39,9 @@ pub struct Plan {
     pub clone_flags: u64,
     /// Namespace descriptors the parent itself joins around clone3, so that the child is born in them (pid).
     pub born_in: Vec<(Slot, u64)>,
+    /// A short first stage that joins these (pidfd or namespace file, `CLONE_NEW…`) and makes the child as its sibling:
+    /// where new namespaces shall belong to a joined user namespace, or a pid namespace is within reach only from there.
+    pub first_stage: Vec<(Slot, u64)>,
     /// What the parent does at each barrier, in the order the child meets them.
     pub barriers: Vec<(Barrier, Vec<(ParentStep, u16)>)>,
     /// Strings and programs.

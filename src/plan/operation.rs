@@ -161,7 +161,7 @@ pub enum Operation {
         /// The whole tree.
         recursive: bool,
     },
-    /// A private tmpfs over the host's /tmp, with the two directories of the overlay that follows.
+    /// A private tmpfs over the host's /tmp: where the copy-on-write layers of the host view live.
     OverlayStore,
     /// Attaches the root over the namespace's root, goes there, and opens it.
     EnterRoot {

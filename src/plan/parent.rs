@@ -13,6 +13,16 @@ pub enum Barrier {
     Hooks,
 }
 
+impl Barrier {
+    /// Its name in `explain`.
+    pub fn name(self) -> &'static str {
+        match self {
+            Barrier::Identity => "identity",
+            Barrier::Hooks => "hooks",
+        }
+    }
+}
+
 /// A descriptor the parent opens before clone3.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub enum Open {
@@ -55,6 +65,16 @@ pub enum Open {
         /// Where it goes.
         into: Slot,
     },
+}
+
+impl Open {
+    /// The slot it fills.
+    pub fn into(&self) -> Slot {
+        match self {
+            Open::Tree { into, .. } | Open::Namespace { into, .. } | Open::Connect { into, .. } => *into,
+            Open::Given { into, .. } | Open::StateFile { into } => *into,
+        }
+    }
 }
 
 /// What the parent does while the child waits.

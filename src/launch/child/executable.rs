@@ -31,7 +31,7 @@ impl Child<'_> {
         let arena = self.arena;
         let mut errno = libc::ENOENT;
         for candidate in arena.texts(candidates).get(self.chosen..).unwrap_or(&[]) {
-            errno = raw::execve(arena.c_str(*candidate), self.argv, self.envp);
+            errno = raw::execve(arena.c_str(*candidate), &self.argv.pointers(), &self.environment.pointers());
             if errno != libc::ENOENT && errno != libc::ENOTDIR {
                 break;
             }
@@ -61,7 +61,7 @@ impl Child<'_> {
             }
             if let Some(home) = scan.home() {
                 // The room holds "HOME=" and at least two bytes more; a longer home is left at "/".
-                if let Some(place) = self.home.get_mut(5..5 + home.len() + 1) {
+                if let Some(place) = self.environment.home().get_mut(5..5 + home.len() + 1) {
                     for (to, from) in place.iter_mut().zip(home.iter().chain(&[0])) {
                         *to = *from;
                     }

@@ -2,7 +2,7 @@
 //! their time. The child waits for each; a failed one is the child's failure.
 
 use super::{Child, Done, Naming, fail};
-use crate::kernel::{abi, raw};
+use crate::kernel::raw;
 use crate::launch::report::Call;
 use crate::plan::Slot;
 
@@ -12,27 +12,19 @@ impl Child<'_> {
         let (Some(entry), Some(pointers)) = (arena.hooks.get(hook as usize), self.hooks.get(hook as usize)) else {
             return fail(Call::Verify, libc::ERANGE);
         };
-        // A read position of its own: the memfd opened anew.
-        let mut path = [0u8; 32];
-        let path = super::mounts::proc_path(self.slot(state)?, &mut path);
-        let pipe = self.state_pipe(path)?;
+        let state = self.slot(state)?;
+        raw::rewind(state).named(Call::Read)?;
         let program = arena.c_str(entry.path);
-        let arguments = (&pointers.0, &pointers.1);
-        let report = self.report;
+        let (arguments, environment) = (pointers.0.pointers(), pointers.1.pointers());
         let forked = raw::fork_hook(|| {
-            let _ = raw::dup3(pipe, 0, 0);
+            let _ = raw::dup3(state, 0, 0);
             let _ = raw::close_range(3, u32::MAX, libc::CLOSE_RANGE_CLOEXEC);
-            raw::execve(program, arguments.0, arguments.1) as u8 as i32
+            raw::execve(program, &arguments, &environment) as u8 as i32
         });
-        let _ = (raw::close(pipe), report);
         let (pid, pidfd) = forked.named(Call::Clone)?;
         let result = self.await_hook(pid, pidfd, entry.timeout);
         let _ = raw::close(pidfd);
         result
-    }
-
-    fn state_pipe(&self, path: &core::ffi::CStr) -> Done<i32> {
-        raw::openat(abi::AT_FDCWD, path, abi::O_RDONLY | abi::O_CLOEXEC, 0).named(Call::Open)
     }
 
     /// Exit status 0, or a failure whose errno is `ETIME` for the time-out, else the status.

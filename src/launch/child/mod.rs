@@ -16,7 +16,8 @@ mod session;
 mod steps;
 
 use crate::kernel::abi;
-use crate::kernel::raw::{self, Pointers, Raw};
+use crate::kernel::raw::{self, Raw};
+use crate::kernel::strings::{Environment, Strings};
 use crate::launch::report::{Call, Message, Record, WORDS};
 use crate::plan::{Arena, Barrier, Slot, Step};
 
@@ -31,13 +32,11 @@ pub struct Child<'a> {
     /// The socket to the parent, −1 once closed.
     pub report: i32,
     /// argv.
-    pub argv: &'a Pointers<'a>,
-    /// envp.
-    pub envp: &'a Pointers<'a>,
+    pub argv: &'a Strings<'a>,
+    /// envp, with room for HOME.
+    pub environment: &'a mut Environment<'a>,
     /// Each hook's argv and envp.
-    pub hooks: &'a [(Pointers<'a>, Pointers<'a>)],
-    /// Room for `HOME=…`, to which envp's last entry points.
-    pub home: &'a mut [u8],
+    pub hooks: &'a [(Strings<'a>, Strings<'a>)],
     /// The FIFO that `start` reads, −1 before the gate.
     pub outcome: i32,
     /// The candidate that `FindExecutable` chose.

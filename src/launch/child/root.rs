@@ -25,8 +25,6 @@ impl Child<'_> {
     pub(super) fn overlay_store(&self) -> Done {
         raw::mount(Some(c"kiste"), c"/tmp", Some(c"tmpfs"), libc::MS_NOSUID | libc::MS_NODEV, Some(c"mode=0755"))
             .named(Call::Mount)?;
-        raw::mkdirat(abi::AT_FDCWD, c"/tmp/upper", 0o755).named(Call::Mkdir)?;
-        raw::mkdirat(abi::AT_FDCWD, c"/tmp/work", 0o755).named(Call::Mkdir)?;
         Ok(())
     }
 

@@ -19,6 +19,14 @@ impl Child<'_> {
         Ok(())
     }
 
+    /// A hierarchy without a group of this container leaves its slot empty.
+    pub(super) fn join_cgroup(&self, procs: Slot) -> Done {
+        match self.slot(procs) {
+            Ok(procs) => raw::write(procs, b"0").named(Call::Write).map(drop),
+            Err(_) => Ok(()),
+        }
+    }
+
     pub(super) fn keyring(&self, name: Text) -> Done {
         let serial = match raw::join_session_keyring(self.arena.c_str(name)) {
             Ok(serial) => serial,

@@ -1,0 +1,105 @@
+//! The parent's first act: what the plan says to open, in order. What the input names and the host refuses fails here,
+//! before anything is made.
+
+use std::os::fd::{AsRawFd, OwnedFd};
+use std::os::unix::ffi::OsStrExt;
+use std::path::Path;
+
+use crate::error::{Error, Result};
+use crate::kernel::abi;
+use crate::kernel::owned::{c_string, open, own};
+use crate::kernel::raw;
+use crate::plan::{Open, Plan, Slot};
+
+/// Descriptors by slot.
+#[derive(Debug)]
+pub struct Slots {
+    owned: Vec<Option<OwnedFd>>,
+}
+
+impl Slots {
+    /// As many empty slots as the plan uses.
+    pub fn new(plan: &Plan) -> Self {
+        Slots { owned: (0..plan.slots).map(|_| None).collect() }
+    }
+
+    /// Puts a descriptor into a slot.
+    pub fn put(&mut self, slot: Slot, descriptor: OwnedFd) {
+        if let Some(place) = self.owned.get_mut(slot.0 as usize) {
+            *place = Some(descriptor);
+        }
+    }
+
+    /// The descriptor of a slot.
+    pub fn get(&self, slot: Slot) -> Option<&OwnedFd> {
+        self.owned.get(slot.0 as usize).and_then(Option::as_ref)
+    }
+
+    /// The numbers, as the child gets them.
+    pub fn numbers(&self) -> Vec<i32> {
+        self.owned.iter().map(|entry| entry.as_ref().map_or(-1, AsRawFd::as_raw_fd)).collect()
+    }
+}
+
+/// Opens everything that is not given.
+///
+/// # Errors
+/// The first thing that can't be opened, with its place in the input.
+pub fn open_all(plan: &Plan, slots: &mut Slots) -> Result<()> {
+    for (what, origin) in &plan.opens {
+        let opened = match what {
+            Open::Given { .. } => continue,
+            Open::Tree { path, recursive, nofollow, .. } => tree(path, *recursive, *nofollow),
+            Open::Namespace { path, flag, .. } => namespace(path, *flag),
+            Open::Connect { path, .. } => super::console::connect(path),
+            Open::StateFile { .. } => memory_file(),
+        };
+        let opened = opened.map_err(|error| plan.origin(*origin).map_or(error.clone(), |origin| error.at(origin)))?;
+        slots.put(what.into(), opened);
+    }
+    Ok(())
+}
+
+fn c_path(path: &Path) -> Result<std::ffi::CString> {
+    c_string(path.as_os_str().as_bytes())
+        .map_err(|errno| Error::input(format!("{} is no path", path.display())).call("open", errno))
+}
+
+fn tree(path: &Path, recursive: bool, nofollow: bool) -> Result<OwnedFd> {
+    let mut flags = abi::OPEN_TREE_CLONE | abi::OPEN_TREE_CLOEXEC;
+    if recursive {
+        flags |= abi::AT_RECURSIVE as u32;
+    }
+    if nofollow {
+        flags |= abi::AT_SYMLINK_NOFOLLOW as u32;
+    }
+    raw::open_tree(abi::AT_FDCWD, &c_path(path)?, flags).map(own).map_err(|errno| {
+        let error = Error::refused(format!("cannot take {} as a mount's source", path.display()));
+        let error = error.call("open_tree", errno);
+        match errno {
+            libc::ENOENT => error.hint("the source must exist on the host"),
+            libc::EINVAL => error.hint("the mount there is unbindable or belongs to another namespace"),
+            _ => error,
+        }
+    })
+}
+
+/// A namespace file, and that it is one of the wanted kind: `NS_GET_NSTYPE` (ioctl_ns(2)).
+fn namespace(path: &Path, flag: u64) -> Result<OwnedFd> {
+    const NS_GET_NSTYPE: u64 = 0xb703;
+    let failed = |call: &'static str| {
+        let what = format!("cannot join the namespace {}", path.display());
+        move |errno| Error::refused(what).call(call, errno)
+    };
+    let file = open(abi::AT_FDCWD, &c_path(path)?, abi::O_RDONLY, 0).map_err(failed("open"))?;
+    match raw::ioctl(file.as_raw_fd(), NS_GET_NSTYPE, 0) {
+        Ok(kind) if kind as u64 == flag => Ok(file),
+        Ok(_) => Err(Error::input(format!("{} is a namespace of another type", path.display()))),
+        Err(errno) => Err(failed("ioctl")(errno).hint("the path must be a namespace file such as /proc/PID/ns/net")),
+    }
+}
+
+fn memory_file() -> Result<OwnedFd> {
+    nix::sys::memfd::memfd_create(c"state", nix::sys::memfd::MFdFlags::MFD_CLOEXEC)
+        .map_err(|errno| Error::refused("cannot make a file for the hooks' state").call("memfd_create", errno as i32))
+}

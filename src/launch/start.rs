@@ -1,0 +1,260 @@
+//! clone3 and the meeting points: from a plan and open descriptors to a process that runs the payload or waits for
+//! `start`.
+
+use std::io::IoSliceMut;
+use std::os::fd::{AsFd, AsRawFd, BorrowedFd, OwnedFd};
+
+use nix::sys::socket::{
+    AddressFamily, ControlMessageOwned, MsgFlags, SockFlag, SockType, recvmsg, socketpair,
+};
+
+use super::child::Child;
+use super::opening::Slots;
+use super::report::{Message, Record, SIZE, WORDS};
+use crate::error::{Error, Result};
+use crate::kernel::abi::CLONE_PARENT;
+use crate::kernel::owned::{Forked, c_string, fork_into, open, own};
+use crate::kernel::raw;
+use crate::kernel::strings::{Environment, Strings};
+use crate::plan::{Barrier, Operation, Plan};
+
+/// A launched child.
+#[derive(Debug)]
+pub struct Launched {
+    /// Its id in the runtime's pid namespace.
+    pub pid: i32,
+    /// Its pidfd.
+    pub pidfd: OwnedFd,
+    /// The master of its terminal (foreground).
+    pub terminal: Option<OwnedFd>,
+    /// Its seccomp listener.
+    pub listener: Option<OwnedFd>,
+}
+
+/// Makes the child and meets it until it is ready or runs. `meet` does the parent's steps at a barrier.
+///
+/// # Errors
+/// The child's failure as a sentence; the child is gone then.
+pub fn start(
+    plan: &Plan,
+    slots: &Slots,
+    cgroup: Option<BorrowedFd<'_>>,
+    mut meet: impl FnMut(Barrier, &Forked) -> Result<()>,
+) -> Result<Launched> {
+    let (ours, theirs) = socketpair(AddressFamily::Unix, SockType::SeqPacket, None, SockFlag::SOCK_CLOEXEC)
+        .map_err(|errno| Error::refused("cannot make a socket pair").call("socketpair", errno as i32))?;
+    let forked = clone(plan, slots, cgroup, &theirs)?;
+    drop(theirs);
+    let met = listen(plan, &ours, |barrier| meet(barrier, &forked));
+    match met {
+        Ok((terminal, listener)) => {
+            Ok(Launched { pid: forked.pid, pidfd: forked.pidfd, terminal, listener })
+        }
+        Err(error) => {
+            let _ = raw::pidfd_send_signal(forked.pidfd.as_raw_fd(), libc::SIGKILL);
+            let _ = raw::wait4(forked.pid, libc::__WALL);
+            Err(error)
+        }
+    }
+}
+
+fn clone(plan: &Plan, slots: &Slots, cgroup: Option<BorrowedFd<'_>>, theirs: &OwnedFd) -> Result<Forked> {
+    let arena = &plan.arena;
+    let strings = |range| Strings::new(arena.texts(range).iter().map(|text| arena.c_str(*text)));
+    let (arguments, environment) = payload(plan);
+    let with_home = plan.child.iter().any(|step| matches!(step.operation, Operation::FindHome(_)));
+    let hooks: Vec<_> =
+        arena.hooks.iter().map(|hook| (strings(hook.arguments), strings(hook.environment))).collect();
+    let argv = strings(arguments);
+    let mut environment = Environment::new(arena.texts(environment).iter().map(|text| arena.c_str(*text)), with_home);
+    let mut numbers = slots.numbers();
+    if let Some(report) = numbers.first_mut() {
+        *report = theirs.as_raw_fd();
+    }
+    let mut child = Child {
+        arena,
+        steps: &plan.child,
+        slots: &mut numbers,
+        report: theirs.as_raw_fd(),
+        argv: &argv,
+        environment: &mut environment,
+        hooks: &hooks,
+        outcome: -1,
+        chosen: 0,
+        words: [0; WORDS],
+    };
+    let around = Around::enter(plan, slots)?;
+    let result = if plan.first_stage.is_empty() {
+        fork_into(plan.clone_flags, cgroup, || child.run()).map_err(|errno| clone_error(plan, errno))
+    } else {
+        staged(plan, slots, cgroup, || child.run())
+    };
+    around.leave()?;
+    result
+}
+
+/// argv and envp of the plan's execve.
+fn payload(plan: &Plan) -> (crate::plan::arena::Range, crate::plan::arena::Range) {
+    let none = crate::plan::arena::Range { start: 0, count: 0 };
+    match plan.child.last().map(|step| step.operation) {
+        Some(Operation::Execute { arguments, environment, .. }) => (arguments, environment),
+        _ => (none, none),
+    }
+}
+
+fn clone_error(plan: &Plan, errno: i32) -> Error {
+    let error = Error::refused("cannot make the container's process").call("clone3", errno);
+    match errno {
+        libc::ENOSYS => error.hint("an outer seccomp filter hides clone3, or the kernel is older than 5.14"),
+        libc::ENOSPC | libc::EUSERS => error.hint("the limit of nested namespaces is reached: /proc/sys/user/max_*_namespaces"),
+        libc::EPERM if plan.clone_flags & libc::CLONE_NEWUSER as u64 != 0 => {
+            error.hint("this host forbids user namespaces: see kernel.apparmor_restrict_unprivileged_userns and user.max_user_namespaces")
+        }
+        libc::EPERM => error.hint("new namespaces need root or a user namespace"),
+        libc::ENOMEM if !plan.born_in.is_empty() => error.hint("the joined pid namespace has lost its first process"),
+        libc::EAGAIN => error.hint("the limit of processes is reached: a pids cgroup or RLIMIT_NPROC"),
+        _ => error,
+    }
+}
+
+/// The parent's own stay in namespaces that the child shall be born in.
+struct Around {
+    back: Vec<(OwnedFd, u64)>,
+}
+
+impl Around {
+    fn enter(plan: &Plan, slots: &Slots) -> Result<Self> {
+        let mut around = Around { back: Vec::new() };
+        for (slot, flag) in &plan.born_in {
+            let failed = |call: &'static str| {
+                move |errno| Error::refused("cannot join the pid namespace").call(call, errno)
+            };
+            let own = open(libc::AT_FDCWD, c"/proc/self/ns/pid", libc::O_RDONLY, 0).map_err(failed("open"))?;
+            let namespace = slots.get(*slot).ok_or_else(|| failed("setns")(libc::EBADF))?;
+            raw::setns(namespace.as_raw_fd(), *flag).map_err(failed("setns"))?;
+            around.back.push((own, *flag));
+        }
+        Ok(around)
+    }
+
+    fn leave(self) -> Result<()> {
+        for (own, flag) in &self.back {
+            raw::setns(own.as_raw_fd(), *flag)
+                .map_err(|errno| Error::refused("cannot come back from the pid namespace").call("setns", errno))?;
+        }
+        Ok(())
+    }
+}
+
+/// A first stage joins namespaces and makes the child as its own sibling; it tells the child's id through a pipe.
+fn staged(
+    plan: &Plan,
+    slots: &Slots,
+    cgroup: Option<BorrowedFd<'_>>,
+    mut run: impl FnMut() -> i32,
+) -> Result<Forked> {
+    let (reader, writer) = nix::unistd::pipe2(nix::fcntl::OFlag::O_CLOEXEC)
+        .map_err(|errno| Error::refused("cannot make a pipe").call("pipe2", errno as i32))?;
+    let numbers: Vec<(i32, u64)> =
+        plan.first_stage.iter().map(|(slot, flag)| (slots.get(*slot).map_or(-1, AsRawFd::as_raw_fd), *flag)).collect();
+    let stage = fork_into(0, cgroup, || {
+        for (namespace, flags) in &numbers {
+            if let Err(errno) = raw::setns(*namespace, *flags) {
+                let _ = raw::write(writer.as_raw_fd(), &(-errno).to_ne_bytes());
+                return 1;
+            }
+        }
+        let pid = match fork_into(plan.clone_flags | CLONE_PARENT, None, &mut run) {
+            Ok(forked) => forked.pid,
+            Err(errno) => -errno,
+        };
+        let _ = raw::write(writer.as_raw_fd(), &pid.to_ne_bytes());
+        0
+    })
+    .map_err(|errno| clone_error(plan, errno))?;
+    drop(writer);
+    let mut bytes = [0u8; 4];
+    let read = raw::read(reader.as_raw_fd(), &mut bytes);
+    let _ = raw::wait4(stage.pid, libc::__WALL);
+    match (read, i32::from_ne_bytes(bytes)) {
+        (Ok(4), pid) if pid > 0 => {
+            let pidfd = raw::pidfd_open(pid)
+                .map_err(|errno| Error::refused("the container's process is gone").call("pidfd_open", errno))?;
+            Ok(Forked { pid, pidfd: own(pidfd) })
+        }
+        (Ok(4), errno) => Err(Error::refused("cannot join the container's namespaces").call("setns", -errno)),
+        _ => Err(Error::refused("the first stage ended without a word")),
+    }
+}
+
+type Descriptors = (Option<OwnedFd>, Option<OwnedFd>);
+
+/// Hears the child until it is ready or has become the payload.
+fn listen(plan: &Plan, socket: &OwnedFd, mut meet: impl FnMut(Barrier) -> Result<()>) -> Result<Descriptors> {
+    let gated = plan.child.iter().any(|step| step.operation == Operation::Ready);
+    let mut expected = plan.barriers.iter().map(|entry| entry.0);
+    let (mut terminal, mut listener) = (None, None);
+    loop {
+        let Some((record, descriptor)) = receive(socket)? else {
+            if gated {
+                return Err(Error::refused("the container's process ended before it was ready")
+                    .hint("it was killed: its memory limit may be too small to start in"));
+            }
+            return Ok((terminal, listener));
+        };
+        match record.message {
+            Message::Reached(_) => {
+                let Some(barrier) = expected.next() else {
+                    return Err(Error::refused("the container's process spoke out of turn"));
+                };
+                meet(barrier)?;
+                raw::write(socket.as_raw_fd(), &[1])
+                    .map_err(|errno| Error::refused("the container's process is gone").call("write", errno))?;
+            }
+            Message::Terminal => terminal = descriptor,
+            Message::Listener => listener = descriptor,
+            Message::Ready => return Ok((terminal, listener)),
+            Message::Failed => return Err(crate::plan::explain::failure(plan, &record)),
+        }
+    }
+}
+
+/// One record, and the descriptor that came along. `None`: end-of-file.
+fn receive(socket: &OwnedFd) -> Result<Option<(Record, Option<OwnedFd>)>> {
+    let mut bytes = [0u8; SIZE];
+    let mut control = nix::cmsg_space!([i32; 1]);
+    let mut slices = [IoSliceMut::new(&mut bytes)];
+    let flags = MsgFlags::MSG_CMSG_CLOEXEC;
+    let failed = |errno: nix::errno::Errno| {
+        Error::refused("cannot hear the container's process").call("recvmsg", errno as i32)
+    };
+    let message = loop {
+        match recvmsg::<()>(socket.as_fd().as_raw_fd(), &mut slices, Some(&mut control), flags) {
+            Err(nix::errno::Errno::EINTR) => {}
+            other => break other.map_err(failed)?,
+        }
+    };
+    let length = message.bytes;
+    let descriptor = message.cmsgs().map_err(failed)?.find_map(|control| match control {
+        ControlMessageOwned::ScmRights(descriptors) => descriptors.first().copied(),
+        _ => None,
+    });
+    let descriptor = descriptor.map(own);
+    if length == 0 {
+        return Ok(None);
+    }
+    match Record::decode(&bytes[..length]) {
+        Some(record) => Ok(Some((record, descriptor))),
+        None => Err(Error::refused("the container's process sent something else than a report")),
+    }
+}
+
+/// A descriptor of the namespace of a process, for idmapped mounts.
+///
+/// # Errors
+/// When it can't be opened.
+pub fn user_namespace(pid: i32) -> Result<OwnedFd> {
+    let failed = |errno| Error::refused("cannot open the user namespace of the child").call("open", errno);
+    let path = c_string(format!("/proc/{pid}/ns/user")).map_err(failed)?;
+    open(libc::AT_FDCWD, &path, libc::O_RDONLY, 0).map_err(failed)
+}

@@ -1,0 +1,87 @@
+//! /dev: the default nodes, the input's own, and the links that programs expect.
+
+use super::mounts::{Source, bind_tree, ensure};
+use super::story::{OWN, Story};
+use crate::error::Result;
+use crate::intent::{Device, DeviceKind};
+use crate::plan::operation::Missing;
+use crate::plan::{Operation, Slot};
+
+/// The runtime-spec's default devices.
+const NODES: &[(&str, u32, u32)] =
+    &[("null", 1, 3), ("zero", 1, 5), ("full", 1, 7), ("random", 1, 8), ("urandom", 1, 9), ("tty", 5, 0)];
+
+/// The runtime-spec's links, and `core` as the peers make it. An image's own `ptmx` gives way to the devpts instance's.
+const LINKS: &[(&str, &str, bool)] = &[
+    ("fd", "/proc/self/fd", false),
+    ("stdin", "/proc/self/fd/0", false),
+    ("stdout", "/proc/self/fd/1", false),
+    ("stderr", "/proc/self/fd/2", false),
+    ("core", "/proc/kcore", false),
+    ("ptmx", "pts/ptmx", true),
+];
+
+/// Whether the container brings a /dev of the host: then nothing is made in it.
+pub fn is_bound(story: &Story<'_>) -> bool {
+    let mounts = &story.request.intent.mounts;
+    mounts.iter().any(|mount| mount.destination == "/dev" && mount.options.bind.is_some())
+}
+
+/// Child: nodes and links.
+pub fn all(story: &mut Story<'_>) -> Result<()> {
+    let intent = story.request.intent;
+    if is_bound(story) || intent.namespace(crate::intent::NamespaceKind::Mount).is_none() {
+        return Ok(());
+    }
+    let dev = ensure(story, "/dev", Missing::Directory, true, &OWN);
+    for (name, major, minor) in NODES {
+        let path = format!("/dev/{name}");
+        if intent.devices.iter().any(|device| device.path == path) {
+            continue;
+        }
+        let kind = DeviceKind::Character;
+        let (major, minor) = (*major, *minor);
+        one(story, dev, &Device { path, kind, major, minor, mode: 0o666, uid: 0, gid: 0, origin: OWN })?;
+    }
+    for device in &intent.devices {
+        one(story, dev, device)?;
+    }
+    for (name, target, replace) in LINKS {
+        let (name, target) = (story.plan.arena.text(name), story.plan.arena.text(target));
+        story.own(Operation::Link { at: dev, name, target, replace: *replace });
+    }
+    Ok(())
+}
+
+/// `S_IFCHR`, `S_IFBLK`, `S_IFIFO`.
+fn type_bits(kind: DeviceKind) -> u32 {
+    match kind {
+        DeviceKind::Character => libc::S_IFCHR,
+        DeviceKind::Block => libc::S_IFBLK,
+        DeviceKind::Fifo => libc::S_IFIFO,
+    }
+}
+
+fn one(story: &mut Story<'_>, dev: Slot, device: &Device) -> Result<()> {
+    let number = libc::makedev(device.major, device.minor) as u32;
+    let mode = type_bits(device.kind) | device.mode;
+    if story.binds_devices() && device.kind != DeviceKind::Fifo {
+        let source = Source { path: device.path.clone(), recursive: false, nofollow: false };
+        let tree = bind_tree(story, &source, &device.origin, false)?;
+        story.step(Operation::VerifyDevice { tree, mode, device: number }, &device.origin);
+        let target = ensure(story, &device.path, Missing::File, false, &device.origin);
+        story.step(Operation::Attach { tree, target }, &device.origin);
+        return Ok(());
+    }
+    let (parent, name) = device.path.rsplit_once('/').unwrap_or(("", device.path.as_str()));
+    let at = match parent {
+        "/dev" => dev,
+        parent => ensure(story, parent, Missing::Directory, false, &device.origin),
+    };
+    let name = story.plan.arena.text(name);
+    story.step(Operation::Node { at, name, mode, device: number }, &device.origin);
+    if (device.uid, device.gid) != (0, 0) {
+        story.step(Operation::ChangeOwner { at, name, uid: device.uid, gid: device.gid }, &device.origin);
+    }
+    Ok(())
+}

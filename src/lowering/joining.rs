@@ -1,0 +1,72 @@
+//! `exec`: a further process of a running container. Birth, join, then the same chapters 7 to 10 as its first process.
+
+use super::story::{OWN, Request, Story};
+use super::{kernel_state, namespaces, order, process, session};
+use crate::error::Result;
+use crate::intent::NamespaceKind as Kind;
+use crate::plan::{Open, Operation, Plan, Slot, Stage};
+
+/// What `exec` needs beside a [`Request`] whose intent holds exec's own process.
+pub struct JoinRequest<'a> {
+    /// As for `create`.
+    pub request: Request<'a>,
+    /// Hierarchies of the container's control group whose cgroup.procs the child writes to (v1).
+    pub legacy_groups: usize,
+}
+
+/// Lowers `exec`.
+pub fn lower_exec(join: JoinRequest<'_>) -> Result<Plan> {
+    let mut story = Story::new(join.request);
+    let story_ref = &mut story;
+    let init = story_ref.slot();
+    story_ref.open(Open::Given { name: "pidfd of the container's init", into: init }, &OWN);
+    session::open_console(story_ref)?;
+    story_ref.chapter(Stage::Birth);
+    process::birth(story_ref)?;
+    process::join_cgroups(story_ref, join.legacy_groups);
+    process::oom_score(story_ref)?;
+    story_ref.chapter(Stage::Identity);
+    enter(story_ref, init);
+    story_ref.chapter(Stage::Kernel);
+    kernel_state::keyring(story_ref)?;
+    story_ref.chapter(Stage::Files);
+    session::exec_terminal(story_ref)?;
+    order::payload(story_ref)?;
+    story.finish()
+}
+
+/// All namespaces of the container at once, through its init's pidfd (setns(2), Linux 5.8).
+fn enter(story: &mut Story<'_>, init: Slot) {
+    let intent = story.request.intent;
+    let flags: u64 = intent.namespaces.iter().map(|namespace| namespace.kind.flag()).sum();
+    let pid = flags & Kind::Pid.flag();
+    let user = flags & Kind::User.flag();
+    let mut rest = flags & !pid;
+    if story.may_mount() {
+        if pid != 0 {
+            story.plan.born_in.push((init, pid));
+        }
+    } else if user != 0 {
+        // Without privilege the pid namespace is within reach only from inside the user namespace.
+        story.plan.first_stage.push((init, user | pid));
+        rest &= !user;
+    }
+    // Before the first setns: the container's processes must not trace this one (CVE-2016-9962).
+    story.own(Operation::NonDumpable);
+    if rest != 0 {
+        story.own(Operation::Join { namespace: init, flags: rest });
+    }
+    if user != 0 {
+        let groups = namespaces::may_set_groups(story);
+        story.own(Operation::BecomeRoot { groups });
+    }
+    let path = story.plan.arena.text("/");
+    let into = story.root;
+    if intent.namespace(Kind::Mount).is_none() {
+        let path = story.plan.arena.text(&intent.root.path.to_string_lossy());
+        story.own(Operation::OpenRoot { path, into });
+        story.own(Operation::Chroot(into));
+    } else {
+        story.own(Operation::OpenRoot { path, into });
+    }
+}

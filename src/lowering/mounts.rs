@@ -1,0 +1,245 @@
+//! Mounts in the user's order: each is made detached, given its attributes, and attached to a descriptor found in the
+//! root.
+
+use std::path::Path;
+
+use super::cgroup_view;
+use super::root::{attributes, clone_propagation};
+use super::story::Story;
+use crate::error::{Error, Result};
+use crate::intent::{Bind, IdMap, IdmapScope, Mount, NamespaceKind as Kind, RootKind};
+use crate::kernel::abi::{MOUNT_ATTR_ATIME, MOUNT_ATTR_NODIRATIME, MOUNT_ATTR_RDONLY, MountAttr};
+use crate::plan::arena::{Parameter, Range};
+use crate::plan::operation::Missing;
+use crate::plan::{Barrier, Open, Operation, ParentStep, Slot};
+
+/// Child: all mounts.
+pub fn all(story: &mut Story<'_>) -> Result<()> {
+    let intent = story.request.intent;
+    for mount in &intent.mounts {
+        one(story, mount)?;
+    }
+    if let Some(directory) = story.request.notify_directory.clone() {
+        let source = Source { path: directory.to_string_lossy().into_owned(), recursive: false, nofollow: false };
+        let tree = bind_tree(story, &source, &super::story::OWN, false)?;
+        let target = ensure(story, "/run/notify", Missing::Like(tree), false, &super::story::OWN);
+        story.own(Operation::Attach { tree, target });
+    }
+    Ok(())
+}
+
+/// A bind's host side.
+pub struct Source {
+    /// Host path.
+    pub path: String,
+    /// With everything below.
+    pub recursive: bool,
+    /// A symlink at the end is not followed.
+    pub nofollow: bool,
+}
+
+fn one(story: &mut Story<'_>, mount: &Mount) -> Result<()> {
+    if mount.options.remount {
+        return remount(story, mount);
+    }
+    if mount.options.bind.is_none() && matches!(mount.fstype.as_deref(), Some("cgroup")) {
+        return cgroup_view::mount(story, mount);
+    }
+    let tree = match bind_of(story, mount) {
+        Some(source) => bound(story, mount, &source)?,
+        None => filesystem(story, mount),
+    };
+    let options = &mount.options;
+    let protected = matches!(mount.destination.as_str(), "/proc" | "/sys" | "/dev");
+    let missing = if options.bind.is_some() { Missing::Like(tree) } else { Missing::Directory };
+    let target = ensure(story, &mount.destination, missing, protected || options.destination_nofollow, &mount.origin);
+    if options.copy_up {
+        story.step(Operation::InheritMode { from: target, to: tree }, &mount.origin);
+        story.step(Operation::CopyUp { from: target, to: tree }, &mount.origin);
+    }
+    story.step(Operation::Attach { tree, target }, &mount.origin);
+    Ok(())
+}
+
+/// The bind that a mount is: its own words, or what stands in for a file system that a user namespace may not make.
+fn bind_of(story: &Story<'_>, mount: &Mount) -> Option<Source> {
+    if let Some(depth) = mount.options.bind {
+        return Some(Source {
+            path: mount.source.clone().unwrap_or_default(),
+            recursive: depth == Bind::Recursive,
+            nofollow: mount.options.source_nofollow,
+        });
+    }
+    let owned = |kind: Kind| !story.in_new_user_namespace() || story.request.intent.makes(kind);
+    // The kernel makes these only for the owner of the namespace they show (experiments E4): the host's is bound.
+    let path = match mount.fstype.as_deref()? {
+        "proc" if !owned(Kind::Pid) => "/proc",
+        "sysfs" if !owned(Kind::Network) => "/sys",
+        "mqueue" if !owned(Kind::Ipc) => "/dev/mqueue",
+        _ => return None,
+    };
+    Some(Source { path: path.to_owned(), recursive: true, nofollow: false })
+}
+
+/// Finds the mount point in the root, making it if missing.
+pub fn ensure(
+    story: &mut Story<'_>,
+    path: &str,
+    missing: Missing,
+    nofollow: bool,
+    origin: &crate::error::Origin,
+) -> Slot {
+    let into = story.slot();
+    let path = in_root(story, path);
+    let root = story.root;
+    story.step(Operation::Ensure { root, path, missing, nofollow, into }, origin);
+    into
+}
+
+/// A container path as the resolver takes it: below the root's descriptor, `.` for the root itself.
+pub fn in_root(story: &mut Story<'_>, path: &str) -> crate::plan::Text {
+    let path = path.trim_start_matches('/');
+    story.plan.arena.text(if path.is_empty() { "." } else { path })
+}
+
+/// The detached tree of a bind: cloned by the parent where it may, by the child in its own namespace else, late where
+/// the source lies in the root and so may be made by an earlier mount.
+pub fn bind_tree(story: &mut Story<'_>, source: &Source, origin: &crate::error::Origin, late: bool) -> Result<Slot> {
+    let into = story.slot();
+    let (recursive, nofollow) = (source.recursive, source.nofollow);
+    if late {
+        let inside = Path::new(&source.path).strip_prefix(&story.request.intent.root.path).unwrap_or(Path::new(""));
+        let path = in_root(story, &inside.to_string_lossy());
+        let root = story.root;
+        story.step(Operation::OpenTreeLate { root, path, recursive, into }, origin);
+    } else if story.may_mount() {
+        let path = source.path.clone().into();
+        story.open(Open::Tree { path, recursive, nofollow, into }, origin);
+    } else {
+        let path = story.plan.arena.text(&source.path);
+        story.step(Operation::OpenTree { path, recursive, nofollow, into }, origin);
+    }
+    Ok(into)
+}
+
+fn bound(story: &mut Story<'_>, mount: &Mount, source: &Source) -> Result<Slot> {
+    let root = &story.request.intent.root;
+    let late = root.kind == RootKind::Directory && Path::new(&source.path).starts_with(&root.path);
+    let tree = bind_tree(story, source, &mount.origin, late)?;
+    if let Some(scope) = mount.options.idmap {
+        idmap(story, mount, tree, scope)?;
+    }
+    let first = mount.options.propagation.first().copied();
+    let initial = if late || !story.may_mount() { None } else { clone_propagation(story) };
+    // The first explicit change may make the initial one unnecessary, but a slave that is then shared is both: keep it.
+    if let Some(propagation) = initial
+        && first.is_none_or(|first| first.kind != crate::kernel::abi::MS_PRIVATE || !first.recursive)
+    {
+        set(story, mount, tree, MountAttr { propagation, ..MountAttr::default() }, true);
+    }
+    let options = &mount.options;
+    recursive_attributes(story, mount, tree);
+    let top = MountAttr { attr_set: options.set, attr_clr: clears(options.set, options.clear), ..MountAttr::default() };
+    if top.attr_set | top.attr_clr != 0 {
+        set(story, mount, tree, top, false);
+    }
+    propagate(story, mount, tree);
+    Ok(tree)
+}
+
+/// The atime bits are one field: setting one value clears the field first (mount_setattr(2)).
+fn clears(set: u64, clear: u64) -> u64 {
+    const ATIME: u64 = MOUNT_ATTR_ATIME;
+    let atime = if (set | clear) & ATIME != 0 { ATIME } else { 0 };
+    (clear & !(ATIME | set)) | atime | (clear & MOUNT_ATTR_NODIRATIME & !set)
+}
+
+fn set(story: &mut Story<'_>, mount: &Mount, tree: Slot, wanted: MountAttr, recursive: bool) {
+    let attributes = attributes(story, wanted);
+    story.step(Operation::SetAttributes { tree, attributes, recursive }, &mount.origin);
+}
+
+fn recursive_attributes(story: &mut Story<'_>, mount: &Mount, tree: Slot) {
+    let (attr_set, clear) = (mount.options.recursive_set, mount.options.recursive_clear);
+    if attr_set | clear != 0 {
+        let wanted = MountAttr { attr_set, attr_clr: clears(attr_set, clear), ..MountAttr::default() };
+        set(story, mount, tree, wanted, true);
+    }
+}
+
+fn propagate(story: &mut Story<'_>, mount: &Mount, tree: Slot) {
+    for change in &mount.options.propagation {
+        let wanted = MountAttr { propagation: change.kind, ..MountAttr::default() };
+        set(story, mount, tree, wanted, change.recursive);
+    }
+}
+
+/// The parent gives the mapping to its own descriptor of the tree that the child holds too: nothing is passed.
+fn idmap(story: &mut Story<'_>, mount: &Mount, tree: Slot, scope: IdmapScope) -> Result<()> {
+    if !story.may_mount() {
+        return Err(Error::refused("an idmapped mount needs a runtime that is root").at(&mount.origin));
+    }
+    let triples = |maps: &[IdMap]| maps.iter().map(|map| (map.container, map.host, map.size)).collect();
+    let step = ParentStep::Idmap {
+        tree,
+        recursive: scope == IdmapScope::Recursive,
+        users: triples(&mount.id_maps.users),
+        groups: triples(&mount.id_maps.groups),
+    };
+    story.at_barrier(Barrier::Identity, step, &mount.origin);
+    Ok(())
+}
+
+/// A new file system by fsopen, fsconfig and fsmount in the child: it belongs to the child's namespaces.
+fn filesystem(story: &mut Story<'_>, mount: &Mount) -> Slot {
+    let fstype = mount.fstype.as_deref().unwrap_or("none");
+    let parameters = parameters(story, mount, fstype);
+    let fstype = story.plan.arena.text(fstype);
+    let into = story.slot();
+    let flags = mount.options.set & !mount.options.clear;
+    let attributes = flags as u32;
+    story.step(Operation::Filesystem { fstype, parameters, attributes, into }, &mount.origin);
+    recursive_attributes(story, mount, into);
+    propagate(story, mount, into);
+    into
+}
+
+/// Options for the superblock. Kernel file systems have one superblock for many mounts: `ro` is the mount's word there.
+fn parameters(story: &mut Story<'_>, mount: &Mount, fstype: &str) -> Range {
+    const VIRTUAL: &[&str] = &["proc", "sysfs", "cgroup", "cgroup2", "mqueue", "devpts", "tmpfs", "bpf", "debugfs"];
+    let start = story.plan.arena.parameters.len() as u16;
+    if let Some(source) = &mount.source {
+        let (key, value) = (story.plan.arena.text("source"), story.plan.arena.text(source));
+        story.plan.arena.parameters.push(Parameter::Value(key, value));
+    }
+    for (key, value) in &mount.options.data {
+        if VIRTUAL.contains(&fstype) && matches!(key.as_str(), "ro" | "rw") && value.is_none() {
+            continue;
+        }
+        let key = story.plan.arena.text(key);
+        let parameter = match value {
+            Some(value) => Parameter::Value(key, story.plan.arena.text(value)),
+            None => Parameter::Flag(key),
+        };
+        story.plan.arena.parameters.push(parameter);
+    }
+    if mount.options.set & MOUNT_ATTR_RDONLY != 0 && !VIRTUAL.contains(&fstype) {
+        let has = mount.options.data.iter().any(|(key, _)| key == "ro");
+        if !has {
+            let key = story.plan.arena.text("ro");
+            story.plan.arena.parameters.push(Parameter::Flag(key));
+        }
+    }
+    Range { start, count: story.plan.arena.parameters.len() as u16 - start }
+}
+
+/// `remount`: the attributes of what is mounted there.
+fn remount(story: &mut Story<'_>, mount: &Mount) -> Result<()> {
+    let options = &mount.options;
+    let (root, path) = (story.root, in_root(story, &mount.destination));
+    let wanted =
+        MountAttr { attr_set: options.set, attr_clr: clears(options.set, options.clear), ..MountAttr::default() };
+    let attributes = attributes(story, wanted);
+    story.step(Operation::Remount { root, path, attributes, recursive: false }, &mount.origin);
+    Ok(())
+}

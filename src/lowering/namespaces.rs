@@ -1,0 +1,156 @@
+//! Namespaces: which clone3 makes, which are joined and by whom, the id maps, the control group.
+
+use super::story::{CgroupDriver, OWN, Story};
+use crate::cgroup::{self, Options};
+use crate::error::{Error, Result};
+use crate::intent::{IdMap, Namespace, NamespaceKind as Kind};
+use crate::plan::{Barrier, Open, Operation, ParentStep};
+
+/// Parent: opens the namespace files to join.
+pub fn open(story: &mut Story<'_>) -> Result<()> {
+    for namespace in joined(story) {
+        let (Some(path), into) = (namespace.path.clone(), story.slot()) else { continue };
+        let flag = namespace.kind.flag();
+        story.open(Open::Namespace { path, flag, into }, &namespace.origin);
+        match namespace.kind {
+            // New namespaces shall belong to the joined user namespace: a first stage joins it and makes the child.
+            Kind::User => story.plan.first_stage.insert(0, (into, flag)),
+            // setns moves only the *children* of the caller into a pid namespace: the parent joins around clone3, or,
+            // where it has no right to before it is in the user namespace, the first stage does.
+            Kind::Pid if story.may_mount() => story.plan.born_in.push((into, flag)),
+            Kind::Pid => story.plan.first_stage.push((into, flag)),
+            _ => {}
+        }
+    }
+    Ok(())
+}
+
+fn joined(story: &Story<'_>) -> Vec<Namespace> {
+    story.request.intent.namespaces.iter().filter(|namespace| namespace.path.is_some()).cloned().collect()
+}
+
+/// Parent: the control group.
+pub fn control_group(story: &mut Story<'_>) -> Result<()> {
+    let request = &story.request;
+    if request.cgroups == CgroupDriver::Disabled {
+        return Ok(());
+    }
+    let wanted = request.intent.cgroup_path.as_ref();
+    let path = cgroup::Path::parse(wanted.map(|path| path.value.as_str()), request.id)
+        .map_err(|error| wanted.map_or(error.clone(), |path| error.at(&path.origin)))?;
+    let options = Options { rootless: !story.may_mount() || request.facts.in_user_namespace, ..Options::default() };
+    if request.cgroups == CgroupDriver::Systemd {
+        story.at_barrier(Barrier::Identity, ParentStep::SystemdScope, &OWN);
+        return Ok(());
+    }
+    let plan = cgroup::plan(&request.intent.resources, request.layout, &path, &options)?;
+    story.plan.warnings.extend(plan.warnings.iter().cloned());
+    story.plan.cgroup = Some(plan);
+    Ok(())
+}
+
+/// Parent: what clone3 makes. A cgroup namespace is unshared later, by the child in its own cgroup; a time namespace
+/// with its offsets by the child too.
+pub fn clone_flags(story: &mut Story<'_>) -> Result<()> {
+    let intent = story.request.intent;
+    let made = |kind: Kind| if intent.makes(kind) { kind.flag() } else { 0 };
+    let kinds = [Kind::User, Kind::Mount, Kind::Pid, Kind::Network, Kind::Ipc, Kind::Uts];
+    let flags = kinds.into_iter().map(made).sum::<u64>();
+    story.plan.clone_flags = flags;
+    if flags != 0 && !story.may_mount() && intent.namespace(Kind::User).is_none() {
+        return Err(Error::refused("new namespaces need a user namespace when the runtime is not root")
+            .at(&crate::error::Origin::fixed("/linux/namespaces"))
+            .hint("add {\"type\": \"user\"} with uidMappings and gidMappings, as `kiste spec --rootless` writes"));
+    }
+    Ok(())
+}
+
+/// The slot of a namespace that is joined.
+fn slot_of(story: &Story<'_>, kind: Kind) -> Option<crate::plan::Slot> {
+    story.plan.opens.iter().find_map(|(open, _)| match open {
+        Open::Namespace { flag, into, .. } if *flag == kind.flag() => Some(*into),
+        _ => None,
+    })
+}
+
+fn triples(maps: &[IdMap]) -> Vec<(u32, u32, u32)> {
+    maps.iter().map(|map| (map.container, map.host, map.size)).collect()
+}
+
+/// Parent: maps of a new user namespace, written while the child waits.
+pub fn id_maps(story: &mut Story<'_>) -> Result<()> {
+    if !story.request.intent.makes(Kind::User) {
+        return Ok(());
+    }
+    let maps = &story.request.intent.id_maps;
+    let (users, groups) = (triples(&maps.users), triples(&maps.groups));
+    let deny_setgroups = denies_setgroups(story);
+    let helpers = !may_map(story) && !deny_setgroups;
+    let step = ParentStep::WriteIdMaps { users, groups, helpers, deny_setgroups };
+    story.at_barrier(Barrier::Identity, step, &crate::error::Origin::fixed("/linux/uidMappings"));
+    Ok(())
+}
+
+/// The parent may write any map: CAP_SETUID and CAP_SETGID over its own user namespace.
+fn may_map(story: &Story<'_>) -> bool {
+    const SETGID_SETUID: u64 = 1 << 6 | 1 << 7;
+    story.request.facts.capabilities & SETGID_SETUID == SETGID_SETUID
+}
+
+/// Without privilege and helpers there is one map, of the caller's own ids, and the kernel wants setgroups denied first
+/// (user_namespaces(7)).
+fn denies_setgroups(story: &Story<'_>) -> bool {
+    let (facts, maps) = (story.request.facts, &story.request.intent.id_maps);
+    let own = |maps: &[IdMap], id: u32| matches!(maps, [map] if map.size == 1 && map.host == id);
+    !may_map(story) && own(&maps.users, facts.uid) && own(&maps.groups, facts.gid)
+}
+
+/// Whether setgroups(2) works in the payload's user namespace.
+pub fn may_set_groups(story: &Story<'_>) -> bool {
+    if story.request.intent.makes(Kind::User) {
+        return !denies_setgroups(story);
+    }
+    if story.in_new_user_namespace() {
+        return story.may_mount();
+    }
+    may_map(story)
+}
+
+/// Child: waits for its maps, becomes root of its user namespace, then non-dumpable (CVE-2016-9962).
+pub fn become_root(story: &mut Story<'_>) -> Result<()> {
+    story.wait(Barrier::Identity);
+    if story.in_new_user_namespace() {
+        let groups = may_set_groups(story);
+        story.own(Operation::BecomeRoot { groups });
+    }
+    story.own(Operation::NonDumpable);
+    Ok(())
+}
+
+/// Child: joins what is joined by path, makes what clone3 could not.
+pub fn join(story: &mut Story<'_>) -> Result<()> {
+    let intent = story.request.intent;
+    for namespace in joined(story) {
+        if matches!(namespace.kind, Kind::User | Kind::Pid) {
+            continue;
+        }
+        if let Some(into) = slot_of(story, namespace.kind) {
+            let flags = namespace.kind.flag();
+            story.step(Operation::Join { namespace: into, flags }, &namespace.origin);
+        }
+    }
+    if intent.makes(Kind::Cgroup) {
+        story.own(Operation::Unshare(Kind::Cgroup.flag()));
+    }
+    if intent.makes(Kind::Time) {
+        let text: String = intent
+            .time_offsets
+            .iter()
+            .map(|offset| format!("{} {} {}\n", offset.clock, offset.seconds, offset.nanoseconds))
+            .collect();
+        let offsets = story.plan.arena.bytes(text.as_bytes());
+        let origin = intent.time_offsets.first().map_or(OWN, |offset| offset.origin.clone());
+        story.step(Operation::TimeNamespace(offsets), &origin);
+    }
+    Ok(())
+}

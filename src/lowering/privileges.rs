@@ -1,0 +1,104 @@
+//! Giving up rights, in the order that leaves none behind (INV-07 to INV-09, INV-12).
+
+use super::namespaces::may_set_groups;
+use super::story::Story;
+use crate::error::{Error, Origin, Result};
+use crate::intent::Process;
+use crate::plan::Operation;
+use crate::plan::operation::CapabilitySets;
+use crate::seccomp;
+
+fn process<'a>(story: &Story<'a>) -> Option<&'a Process> {
+    story.request.intent.process.as_ref()
+}
+
+/// Child: the security module's label for execve. A label whose module is off is an error, never a warning.
+pub fn labels(story: &mut Story<'_>) -> Result<()> {
+    let Some(process) = process(story) else { return Ok(()) };
+    if let Some(profile) = process.apparmor_profile.as_ref().filter(|profile| !profile.value.is_empty()) {
+        if !story.modules().apparmor {
+            return Err(Error::refused("an AppArmor profile is wanted and AppArmor is not enabled").at(&profile.origin));
+        }
+        let value = format!("exec {}", profile.value);
+        story.write_proc("thread-self/attr/apparmor/exec", &value, &profile.origin);
+    }
+    if let Some(label) = process.selinux_label.as_ref().filter(|label| !label.value.is_empty()) {
+        if !story.modules().selinux {
+            return Err(Error::refused("an SELinux label is wanted and SELinux is not enabled").at(&label.origin));
+        }
+        story.write_proc("thread-self/attr/exec", &label.value, &label.origin);
+    }
+    Ok(())
+}
+
+/// Compiles the profile into the arena, once.
+fn filter(story: &mut Story<'_>) -> Result<Option<Operation>> {
+    let Some(profile) = &story.request.intent.seccomp else { return Ok(None) };
+    let Some(native) = seccomp::Architecture::NATIVE else {
+        return Err(Error::input("no seccomp profile can be compiled for this machine").at(&profile.origin));
+    };
+    let program = seccomp::compile(profile, native)?;
+    story.plan.warnings.extend(program.warnings.iter().cloned());
+    let listener = program.notifies.then(|| story.slot());
+    let (flags, bytes) = (program.flags, program.bytes());
+    let program = story.plan.arena.bytes(&bytes);
+    Ok(Some(Operation::InstallFilter { program, flags, listener }))
+}
+
+fn install(story: &mut Story<'_>, when_no_new_privileges: bool) -> Result<()> {
+    if process(story).is_none_or(|process| process.no_new_privileges != when_no_new_privileges) {
+        return Ok(());
+    }
+    if let Some(operation) = filter(story)? {
+        story.step(operation, &Origin::fixed("/linux/seccomp"));
+    }
+    Ok(())
+}
+
+/// Child: without no_new_privs the filter needs CAP_SYS_ADMIN, so it comes before that goes.
+pub fn early_filter(story: &mut Story<'_>) -> Result<()> {
+    install(story, false)
+}
+
+/// Child: with no_new_privs the filter is the last thing before execve.
+pub fn late_filter(story: &mut Story<'_>) -> Result<()> {
+    install(story, true)
+}
+
+/// Child: bounding set, groups, ids, the other sets, no_new_privs.
+pub fn drop(story: &mut Story<'_>) -> Result<()> {
+    let Some(process) = process(story) else { return Ok(()) };
+    let (user, capabilities) = (&process.user, process.capabilities);
+    let origin = process.origin.child("capabilities");
+    let last = story.request.facts.last_capability;
+    let known = if last >= 63 { u64::MAX } else { (1u64 << (last + 1)) - 1 };
+    if capabilities.bounding & known != known {
+        story.step(Operation::DropBounding { keep: capabilities.bounding, last }, &origin);
+    }
+    let ids = process.origin.child("user");
+    if user.uid != 0 {
+        story.step(Operation::KeepCapabilities, &origin);
+    }
+    if may_set_groups(story) {
+        story.plan.arena.groups = user.additional_gids.clone();
+        story.step(Operation::SetGroups, &ids);
+    } else if !user.additional_gids.is_empty() {
+        return Err(Error::refused("additional groups can't be set where setgroups(2) is denied")
+            .at(&ids.child("additionalGids"))
+            .hint("a single-id map without newgidmap denies it"));
+    }
+    story.step(Operation::SetIds { uid: user.uid, gid: user.gid }, &ids);
+    story.plan.arena.capabilities = Some(CapabilitySets {
+        bounding: capabilities.bounding & known,
+        effective: capabilities.effective & known,
+        permitted: capabilities.permitted & known,
+        inheritable: capabilities.inheritable & known,
+        ambient: capabilities.ambient & known,
+    });
+    story.step(Operation::SetCapabilities, &origin);
+    story.step(Operation::Ambient(capabilities.ambient & known), &origin);
+    if process.no_new_privileges {
+        story.step(Operation::NoNewPrivileges, &process.origin.child("noNewPrivileges"));
+    }
+    Ok(())
+}

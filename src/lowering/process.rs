@@ -1,0 +1,225 @@
+//! The payload's process: birth, limits, hooks, check and handover.
+
+use super::privileges;
+use super::story::{OWN, Story};
+use crate::error::{Error, Result};
+use crate::intent::{Hook, NamespaceKind, Process};
+use crate::plan::arena::{HookEntry, Range};
+use crate::plan::{Barrier, Open, Operation, ParentStep};
+
+/// SIGPIPE: Rust's start-up ignores it, and an ignored signal stays ignored over execve.
+const SIGPIPE: i32 = libc::SIGPIPE;
+
+fn process<'a>(story: &Story<'a>) -> Option<&'a Process> {
+    story.request.intent.process.as_ref()
+}
+
+/// Child: signals as a fresh process has them, every descriptor close-on-exec, no umask, v1 control groups.
+pub fn birth(story: &mut Story<'_>) -> Result<()> {
+    let ignored = story.request.facts.ignored_signals | 1 << (SIGPIPE - 1);
+    for signal in (1..=64).filter(|signal| ignored & (1u64 << (signal - 1)) != 0) {
+        story.own(Operation::DefaultSignal(signal));
+    }
+    story.own(Operation::SignalMask(0));
+    story.own(Operation::CloseOnExec(3 + story.request.preserved));
+    story.own(Operation::Umask(0));
+    let hierarchies = story.plan.cgroup.as_ref().map_or(0, |plan| plan.hierarchies.len());
+    join_cgroups(story, hierarchies);
+    Ok(())
+}
+
+/// v1 hierarchies know no birth in a group: the child moves itself, through descriptors that the parent opened.
+pub fn join_cgroups(story: &mut Story<'_>, hierarchies: usize) {
+    for _ in 0..hierarchies {
+        let into = story.slot();
+        story.open(Open::Given { name: "cgroup.procs", into }, &OWN);
+        story.own(Operation::JoinCgroup(into));
+    }
+}
+
+/// Child: oom_score_adj.
+pub fn oom_score(story: &mut Story<'_>) -> Result<()> {
+    if let Some(score) = process(story).and_then(|process| process.oom_score_adj.as_ref()) {
+        story.write_proc("self/oom_score_adj", &score.value.to_string(), &score.origin);
+        // The instance made before the user namespace's root is there belongs to no one; later writes make their own.
+        story.proc = if story.in_new_user_namespace() { None } else { story.proc };
+    }
+    Ok(())
+}
+
+/// Limits that the child may not raise in its user namespace: the parent does, while the child waits.
+pub fn raised_limits(story: &mut Story<'_>) -> Result<()> {
+    let Some(process) = process(story) else { return Ok(()) };
+    if !story.request.intent.makes(NamespaceKind::User) {
+        return Ok(());
+    }
+    for limit in &process.rlimits {
+        if limit.hard > story.hard_limit(limit.resource) {
+            let (resource, soft, hard) = (limit.resource, limit.soft, limit.hard);
+            story.at_barrier(Barrier::Identity, ParentStep::Rlimit { resource, soft, hard }, &limit.origin);
+        }
+    }
+    Ok(())
+}
+
+/// Child: resource limits, while it may still raise them.
+pub fn limits(story: &mut Story<'_>) -> Result<()> {
+    let Some(process) = process(story) else { return Ok(()) };
+    for limit in &process.rlimits {
+        let (resource, soft, hard) = (limit.resource, limit.soft, limit.hard);
+        story.step(Operation::Rlimit { resource, soft, hard }, &limit.origin);
+    }
+    Ok(())
+}
+
+/// Parent: prestart and createRuntime hooks.
+pub fn runtime_hooks(story: &mut Story<'_>) -> Result<()> {
+    let hooks = &story.request.intent.hooks;
+    for (list, hooks) in [("prestart", &hooks.prestart), ("createRuntime", &hooks.create_runtime)] {
+        if let Some(first) = hooks.first() {
+            let step = ParentStep::RunHooks { list, count: hooks.len() };
+            story.at_barrier(Barrier::Hooks, step, &first.origin);
+        }
+    }
+    if !hooks.create_container.is_empty() || !hooks.start_container.is_empty() {
+        let into = story.slot();
+        story.open(Open::StateFile { into }, &OWN);
+        story.at_barrier(Barrier::Hooks, ParentStep::WriteState(into), &OWN);
+        story.state_file = Some(into);
+    }
+    Ok(())
+}
+
+/// Child: waits for the runtime's hooks, then runs createContainer's in the container's namespaces.
+pub fn container_hooks(story: &mut Story<'_>) -> Result<()> {
+    story.wait(Barrier::Hooks);
+    spawn(story, &story.request.intent.hooks.create_container)
+}
+
+fn spawn(story: &mut Story<'_>, hooks: &[Hook]) -> Result<()> {
+    for hook in hooks {
+        let Some(state) = story.state_file else { return Err(Error::input("hooks without state").at(&hook.origin)) };
+        let arena = &mut story.plan.arena;
+        let path = arena.text(&hook.path);
+        let arguments = arena.list(&hook.args);
+        let environment = arena.list(&hook.env);
+        arena.hooks.push(HookEntry { path, arguments, environment, timeout: hook.timeout.unwrap_or(0) });
+        let index = (arena.hooks.len() - 1) as u16;
+        story.step(Operation::SpawnHook { hook: index, state }, &hook.origin);
+    }
+    Ok(())
+}
+
+/// Child: execution domain, scheduler, umask.
+pub fn attributes(story: &mut Story<'_>) -> Result<()> {
+    if let Some(personality) = &story.request.intent.personality {
+        story.step(Operation::Personality(personality.value), &personality.origin);
+    }
+    let Some(process) = process(story) else { return Ok(()) };
+    if let Some(priority) = &process.io_priority {
+        story.step(Operation::IoPriority(priority.value), &priority.origin);
+    }
+    if let Some(scheduler) = &process.scheduler {
+        let value = scheduler.value;
+        let words = [
+            48 | (value.policy as u64) << 32,
+            value.flags,
+            value.nice as u32 as u64 | (value.priority as u64) << 32,
+            value.runtime,
+            value.deadline,
+            value.period,
+        ];
+        let bytes: Vec<u8> = words.iter().flat_map(|word| word.to_le_bytes()).collect();
+        let bytes = story.plan.arena.bytes(&bytes);
+        story.step(Operation::Scheduler(bytes), &scheduler.origin);
+    }
+    // What runc and crun leave where the input says nothing.
+    let umask = process.user.umask.unwrap_or(0o022);
+    story.step(Operation::Umask(umask), &process.origin.child("user/umask"));
+    Ok(())
+}
+
+/// The candidates of the executable: the path itself, or the name in each directory of PATH.
+fn candidates(process: &Process) -> Vec<String> {
+    let name = process.args.first().cloned().unwrap_or_default();
+    if name.contains('/') {
+        return vec![name];
+    }
+    let path = process.env.iter().rev().find_map(|entry| entry.strip_prefix("PATH="));
+    let path = path.unwrap_or("/usr/local/sbin:/usr/local/bin:/usr/sbin:/usr/bin:/sbin:/bin");
+    let directory = |directory: &str| if directory.is_empty() { ".".to_owned() } else { directory.to_owned() };
+    path.split(':').map(|entry| format!("{}/{name}", directory(entry))).collect()
+}
+
+/// The environment: the last of two equal names wins, HOME is added if missing.
+fn environment(process: &Process, extra: &[String]) -> (Vec<String>, bool) {
+    let name = |entry: &str| entry.split('=').next().unwrap_or_default().to_owned();
+    let mut result: Vec<String> = Vec::with_capacity(process.env.len() + extra.len() + 1);
+    for entry in process.env.iter().chain(extra) {
+        match result.iter_mut().find(|other| name(other) == name(entry)) {
+            Some(other) => *other = entry.clone(),
+            None => result.push(entry.clone()),
+        }
+    }
+    let has_home = result.iter().any(|entry| entry.starts_with("HOME=") && entry.len() > 5);
+    if !has_home {
+        result.retain(|entry| !entry.starts_with("HOME="));
+    }
+    (result, has_home)
+}
+
+/// Child: working directory in the root, HOME, and the executable there, with the payload's own rights.
+pub fn check(story: &mut Story<'_>) -> Result<()> {
+    let Some(process) = process(story) else { return Ok(()) };
+    let origin = process.origin.child("cwd");
+    let path = story.plan.arena.text(&process.cwd);
+    story.step(Operation::ChangeDirectory { path }, &origin);
+    story.step(Operation::CheckDirectory, &origin);
+    let (environment, has_home) = environment(process, &story.request.extra_env);
+    if !has_home {
+        story.step(Operation::FindHome(process.user.uid), &process.origin.child("env"));
+    }
+    let candidates = story.plan.arena.list(candidates(process));
+    story.step(Operation::FindExecutable(candidates), &process.origin.child("args/0"));
+    let environment = story.plan.arena.list(environment);
+    story.handover = Some((candidates, environment));
+    Ok(())
+}
+
+/// Child: nothing is left open, the parent knows, `start` says go, execve.
+pub fn handover(story: &mut Story<'_>) -> Result<()> {
+    let (Some(process), Some((candidates, environment))) = (process(story), story.handover) else { return Ok(()) };
+    let from = 3 + story.request.preserved;
+    let state = story.state_file.filter(|_| !story.request.intent.hooks.start_container.is_empty());
+    let gate = story.request.gated.then(|| (story.slot(), story.slot()));
+    if let Some((gate, outcome)) = gate {
+        for (name, into) in [("gate", gate), ("outcome", outcome)] {
+            story.open(Open::Given { name, into }, &OWN);
+        }
+        story.own(Operation::CloseAll { from, keep: [Some(gate), Some(outcome), state] });
+        if story.has_listener() {
+            // The listener goes to the parent before it stops listening: the filter can't wait for `start`.
+            privileges::late_filter(story)?;
+        }
+        story.own(Operation::Ready);
+        story.own(Operation::WaitGate { gate, outcome });
+        start_hooks(story)?;
+        if state.is_some() {
+            story.own(Operation::CloseAll { from, keep: [Some(outcome), None, None] });
+        }
+    } else {
+        start_hooks(story)?;
+        story.own(Operation::CloseAll { from, keep: [None; 3] });
+    }
+    if !(gate.is_some() && story.has_listener()) {
+        privileges::late_filter(story)?;
+    }
+    let arguments: Range = story.plan.arena.list(&process.args);
+    story.step(Operation::Execute { candidates, arguments, environment }, &process.origin.child("args/0"));
+    Ok(())
+}
+
+/// Child: startContainer hooks, inside, right before the payload.
+fn start_hooks(story: &mut Story<'_>) -> Result<()> {
+    spawn(story, &story.request.intent.hooks.start_container)
+}
