@@ -222,3 +222,56 @@ fn an_update_reaches_a_controller_that_was_not_needed_before() {
     guard.0.group.kill(libc::SIGKILL).unwrap();
     child.wait().unwrap();
 }
+
+#[test]
+fn the_out_of_memory_killer_is_reported_and_counted() {
+    let mut resources = Resources::default();
+    (resources.memory.limit, resources.memory.swap) = (Some(16 << 20), Some(16 << 20));
+    let Some(guard) = group(&resources, &Options::default()) else { return };
+    let mut holder = guard.spawn("exec sleep 100");
+    while guard.0.group.pids(true).unwrap().is_empty() {
+        std::thread::sleep(std::time::Duration::from_millis(5));
+    }
+    let mut watch = guard.0.group.oom_events().unwrap();
+    let short = std::time::Duration::from_millis(20);
+    assert_eq!(watch.wait(Some(short)).unwrap(), OomEvent::Timeout);
+    // tail is the largest and dies; an echo is a word that only the living say.
+    let eater = guard.spawn("head -c 64M /dev/zero | tail | wc -c");
+    let long = std::time::Duration::from_secs(20);
+    let mut kills = 0;
+    while kills == 0 {
+        match watch.wait(Some(long)).unwrap() {
+            OomEvent::Oom(count) => kills += count,
+            other => panic!("{other:?}"),
+        }
+    }
+    let _ = eater.wait_with_output();
+    let stats = guard.0.group.stats().unwrap();
+    assert!(stats.memory.event_count["oom_kill"] >= kills, "{stats:?}");
+    assert!(stats.memory.usage.max >= 15 << 20 && stats.memory.usage.limit == 16 << 20, "{stats:?}");
+    guard.0.group.kill(libc::SIGKILL).unwrap();
+    holder.wait().unwrap();
+    while let OomEvent::Oom(_) = watch.wait(Some(long)).unwrap() {}
+    assert_eq!(watch.wait(Some(long)).unwrap(), OomEvent::Empty);
+}
+
+#[test]
+fn statistics_show_what_was_used() {
+    let resources = Resources { pids_limit: Some(20), ..Resources::default() };
+    let Some(guard) = group(&resources, &Options::default()) else { return };
+    let mut child = guard.spawn("timeout 0.3 sh -c 'while :; do :; done'; exec sleep 100");
+    std::thread::sleep(std::time::Duration::from_millis(700));
+    let stats = guard.0.group.stats().unwrap();
+    assert!(stats.cpu.usage.total > 50_000_000, "{:?}", stats.cpu);
+    assert!(stats.cpu.usage.user + stats.cpu.usage.kernel > 0, "{:?}", stats.cpu);
+    assert_eq!((stats.pids.current, stats.pids.limit), (1, 20));
+    if guard.0.group.legacy("memory").is_some() {
+        assert!(stats.memory.usage.usage > 0 && stats.memory.raw.len() > 10, "{:?}", stats.memory);
+    }
+    let json = serde_json::to_string(&stats).unwrap();
+    assert_eq!(serde_json::from_str::<Stats>(&json).unwrap(), stats);
+    guard.0.group.kill(libc::SIGKILL).unwrap();
+    child.wait().unwrap();
+    guard.0.group.remove().unwrap();
+    assert!(guard.0.group.stats().is_err());
+}

@@ -10,17 +10,21 @@ mod files;
 mod group;
 mod layout;
 mod legacy;
+mod oom;
 mod path;
 mod plan;
 mod resources;
+pub mod stats;
 mod unified;
 
 pub use create::{Created, create};
 pub use group::{Group, GroupDirectory};
 pub use layout::{Layout, LegacyMount, Mode, UnifiedMount};
+pub use oom::{OomEvent, OomWatch};
 pub use path::Path;
 pub use plan::{Action, Assignment, CgroupPlan, HierarchyPlan, Options, Placement, Step, Write, plan, plan_update};
 pub use resources::{BlockIo, Cpu, HugePages, Memory, Network, Rdma, Resources, Throttle, WeightDevice};
+pub use stats::Stats;
 pub use unified::weight_of_shares;
 
 #[cfg(test)]

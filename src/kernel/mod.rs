@@ -3,6 +3,7 @@
 
 pub mod abi;
 pub mod bpf;
+pub mod eventfd;
 pub mod owned;
 pub mod parent;
 pub mod raw;
