@@ -47,6 +47,18 @@ fn group(resources: &Resources, options: &Options) -> Option<Guard> {
     }
 }
 
+/// Waits for a condition, at most half a minute.
+#[track_caller]
+fn until(mut condition: impl FnMut() -> bool) {
+    for _ in 0..6000 {
+        if condition() {
+            return;
+        }
+        std::thread::sleep(std::time::Duration::from_millis(5));
+    }
+    panic!("the condition did not come true in 30 seconds");
+}
+
 impl Guard {
     /// Runs a shell script inside the group.
     fn spawn(&self, script: &str) -> Child {
@@ -83,15 +95,8 @@ fn a_group_is_made_entered_listed_killed_and_removed() {
         let Some(guard) = group(&Resources::default(), &Options { placement, ..Options::default() }) else { return };
         let mut child = guard.spawn("sleep 100 & exec sleep 101");
         let pid = child.id() as i32;
-        let mut pids = Vec::new();
-        for _ in 0..200 {
-            pids = guard.0.group.pids(true).unwrap();
-            if pids.len() == 2 {
-                break;
-            }
-            std::thread::sleep(std::time::Duration::from_millis(10));
-        }
-        assert!(pids.contains(&pid) && pids.len() == 2, "{pids:?}");
+        until(|| guard.0.group.pids(true).unwrap().len() == 2);
+        assert!(guard.0.group.pids(true).unwrap().contains(&pid));
         guard.0.group.kill(libc::SIGKILL).unwrap();
         assert_eq!(std::os::unix::process::ExitStatusExt::signal(&child.wait().unwrap()), Some(libc::SIGKILL));
         guard.0.group.remove().unwrap();
@@ -105,9 +110,7 @@ fn a_group_is_made_entered_listed_killed_and_removed() {
 fn a_group_in_use_is_not_taken() {
     let Some(guard) = group(&Resources::default(), &Options::default()) else { return };
     let mut child = guard.spawn("exec sleep 100");
-    while guard.0.group.pids(true).unwrap().is_empty() {
-        std::thread::sleep(std::time::Duration::from_millis(5));
-    }
+    until(|| !guard.0.group.pids(true).unwrap().is_empty());
     let name = format!("/{}", guard.0.group.directories[0].group);
     let path = Path::new(&name, "t", &Origin::fixed("/linux/cgroupsPath")).unwrap();
     let again = plan(&Resources::default(), &Layout::read().unwrap(), &path, &Options::default()).unwrap();
@@ -169,9 +172,7 @@ fn frozen_processes_stand_still() {
         let stat = std::fs::read_to_string(format!("/proc/{}/stat", child.id())).unwrap();
         stat.rsplit(')').next().unwrap().split_whitespace().nth(11).unwrap().parse::<u64>().unwrap()
     };
-    while guard.0.group.pids(true).unwrap().is_empty() || ticks() < 3 {
-        std::thread::sleep(std::time::Duration::from_millis(5));
-    }
+    until(|| !guard.0.group.pids(true).unwrap().is_empty() && ticks() >= 3);
     guard.0.group.freeze().unwrap();
     assert!(guard.0.group.frozen().unwrap());
     let before = ticks();
@@ -179,9 +180,7 @@ fn frozen_processes_stand_still() {
     assert_eq!(ticks(), before);
     guard.0.group.thaw().unwrap();
     assert!(!guard.0.group.frozen().unwrap());
-    while ticks() <= before {
-        std::thread::sleep(std::time::Duration::from_millis(5));
-    }
+    until(|| ticks() > before);
     guard.0.group.freeze().unwrap();
     guard.0.group.kill(libc::SIGKILL).unwrap();
     child.wait().unwrap();
@@ -206,9 +205,7 @@ fn an_update_reaches_a_controller_that_was_not_needed_before() {
     let options = Options { placement: Placement::Needed, ..Options::default() };
     let Some(guard) = group(&Resources::default(), &options) else { return };
     let mut child = guard.spawn("exec sleep 100");
-    while guard.0.group.pids(true).unwrap().is_empty() {
-        std::thread::sleep(std::time::Duration::from_millis(5));
-    }
+    until(|| !guard.0.group.pids(true).unwrap().is_empty());
     let changed = Resources { pids_limit: Some(7), ..Resources::default() };
     let update = plan_update(&Resources::default(), &changed, &guard.0.group, &options).unwrap();
     match guard.0.group.apply(&update) {
@@ -229,9 +226,7 @@ fn the_out_of_memory_killer_is_reported_and_counted() {
     (resources.memory.limit, resources.memory.swap) = (Some(16 << 20), Some(16 << 20));
     let Some(guard) = group(&resources, &Options::default()) else { return };
     let mut holder = guard.spawn("exec sleep 100");
-    while guard.0.group.pids(true).unwrap().is_empty() {
-        std::thread::sleep(std::time::Duration::from_millis(5));
-    }
+    until(|| !guard.0.group.pids(true).unwrap().is_empty());
     let mut watch = guard.0.group.oom_events().unwrap();
     let short = std::time::Duration::from_millis(20);
     assert_eq!(watch.wait(Some(short)).unwrap(), OomEvent::Timeout);
@@ -260,7 +255,8 @@ fn statistics_show_what_was_used() {
     let resources = Resources { pids_limit: Some(20), ..Resources::default() };
     let Some(guard) = group(&resources, &Options::default()) else { return };
     let mut child = guard.spawn("timeout 0.3 sh -c 'while :; do :; done'; exec sleep 100");
-    std::thread::sleep(std::time::Duration::from_millis(700));
+    until(|| guard.0.group.stats().unwrap().cpu.usage.total > 50_000_000);
+    until(|| guard.0.group.pids(true).unwrap().len() == 1);
     let stats = guard.0.group.stats().unwrap();
     assert!(stats.cpu.usage.total > 50_000_000, "{:?}", stats.cpu);
     assert!(stats.cpu.usage.user + stats.cpu.usage.kernel > 0, "{:?}", stats.cpu);
