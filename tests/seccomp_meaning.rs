@@ -9,6 +9,7 @@ use kiste::seccomp::{
     syscall_number,
 };
 use seccomp::random::Random;
+use seccomp::{containers, skip};
 
 const X86: [Architecture; 3] = [Architecture::X86_64, Architecture::X86, Architecture::X32];
 const X86_64: u32 = 0xC000_003E;
@@ -388,5 +389,29 @@ fn the_kernel_does_what_the_profile_says() {
         assert_eq!(open(AddressFamily::Inet, SockType::Datagram), Err(nix::Error::EPERM));
         assert_eq!(open(AddressFamily::Inet, SockType::Stream), Ok(()));
         assert_eq!(open(AddressFamily::Unix, SockType::Datagram), Ok(()));
+    });
+}
+
+#[test]
+fn the_kernel_takes_podmans_default_profile() {
+    let folder = std::env::temp_dir().join(format!("kiste-seccomp-{}-load", std::process::id()));
+    let file = containers::podman(&folder);
+    let _ = std::fs::remove_dir_all(&folder);
+    let file = match file {
+        Ok(file) => file,
+        Err(reason) => return skip("the_kernel_takes_podmans_default_profile", &reason),
+    };
+    let native = Architecture::NATIVE.expect("tests run where kiste does");
+    under(&containers::profile(&file, native, &containers::PODMAN_CAPABILITIES), || {
+        use nix::sys::socket::{AddressFamily, SockFlag, SockProtocol, SockType, socket};
+        let open = |family, kind, protocol| socket(family, kind, SockFlag::SOCK_CLOEXEC, protocol).map(drop);
+        assert_eq!(open(AddressFamily::Unix, SockType::Stream, None), Ok(()));
+        assert_eq!(open(AddressFamily::Netlink, SockType::Raw, Some(SockProtocol::NetlinkRoute)), Ok(()));
+        // The profile's one denial by two arguments: audit messages need CAP_AUDIT_WRITE.
+        assert_eq!(
+            open(AddressFamily::Netlink, SockType::Raw, Some(SockProtocol::NetlinkAudit)),
+            Err(nix::Error::EINVAL)
+        );
+        assert!(std::fs::read_to_string("/proc/self/comm").is_ok());
     });
 }
