@@ -20,7 +20,8 @@ pub struct Created {
     pub v2_directory: Option<OwnedFd>,
     /// The `tasks` files of the v1 groups: the child writes `0` to each as its first act, while it has one thread.
     /// (`tasks` and not `cgroup.procs`: moving one's own single thread needs no machine-wide lock since Linux 5.5,
-    /// which saves up to a millisecond for each.)
+    /// which saves up to a millisecond for each.) As many as [`CgroupPlan::legacy_joins`] says: one that could not be
+    /// had without privilege is `/dev/null`, so that the child needs not know.
     pub join: Vec<OwnedFd>,
     /// What could not be applied and may be missing.
     pub warnings: Vec<String>,
@@ -62,9 +63,12 @@ fn try_create(plan: &CgroupPlan, made: &mut Vec<std::path::PathBuf>) -> Result<C
             Err(failure) if hierarchy.optional && failure.is_refusal() => continue,
             Err(failure) if plan.rootless && failure.is_refusal() => {
                 lost.hierarchy(hierarchy, failure);
+                if !hierarchy.is_unified() {
+                    created.join.push(files::null().map_err(|failure| failure.error(&cgroups_path()))?);
+                }
                 continue;
             }
-            Err(failure) => return Err(failure.error(&Origin::fixed("/linux/cgroupsPath"))),
+            Err(failure) => return Err(failure.error(&cgroups_path())),
         };
         if plan.rootless && hierarchy.is_unified() && !may_move_into(hierarchy) {
             // The group is ours and useless: the kernel wants a common parent that we may write to as well.

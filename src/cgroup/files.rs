@@ -89,6 +89,12 @@ pub(super) fn open_write(directory: BorrowedFd<'_>, file: &str) -> Result<OwnedF
     open_in(directory, file, libc::O_WRONLY).map_err(|errno| Failure::new(format!("cannot open {file}"), "open", errno))
 }
 
+/// Takes everything and does nothing.
+pub(super) fn null() -> Result<OwnedFd, Failure> {
+    let failure = |errno| Failure::new("cannot open /dev/null".into(), "open", errno);
+    owned::open(libc::AT_FDCWD, c"/dev/null", libc::O_WRONLY, 0).map_err(failure)
+}
+
 pub(super) fn open_read(directory: BorrowedFd<'_>, file: &str) -> Raw<OwnedFd> {
     open_in(directory, file, libc::O_RDONLY)
 }

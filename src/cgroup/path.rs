@@ -15,6 +15,15 @@ pub struct Path {
 }
 
 impl Path {
+    /// Reads `cgroupsPath` as [`Path::new`]; the caller knows where it came from.
+    ///
+    /// # Errors
+    /// As [`Path::new`], without origin.
+    pub fn parse(cgroups_path: Option<&str>, id: &str) -> Result<Path> {
+        let nowhere = Origin::fixed("");
+        Path::new(cgroups_path.unwrap_or_default(), id, &nowhere).map_err(|error| Error { origin: None, ..error })
+    }
+
     /// Reads `cgroupsPath`; `id` names the group when the path is empty.
     ///
     /// # Errors

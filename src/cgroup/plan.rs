@@ -142,6 +142,11 @@ pub struct Step {
 }
 
 impl CgroupPlan {
+    /// How many v1 groups the first process moves itself into: the length of [`Created::join`](super::Created::join).
+    pub fn legacy_joins(&self) -> usize {
+        self.hierarchies.iter().filter(|hierarchy| !hierarchy.is_unified() && !hierarchy.late).count()
+    }
+
     /// The plan as a story.
     pub fn steps(&self) -> impl Iterator<Item = Step> + '_ {
         self.hierarchies.iter().flat_map(HierarchyPlan::steps)

@@ -2,6 +2,7 @@
 
 use super::privileges;
 use super::story::{OWN, Story};
+use crate::cgroup::CgroupPlan;
 use crate::error::{Error, Result};
 use crate::intent::{Hook, NamespaceKind, Process};
 use crate::plan::arena::{HookEntry, Range};
@@ -23,7 +24,7 @@ pub fn birth(story: &mut Story<'_>) -> Result<()> {
     story.own(Operation::SignalMask(0));
     story.own(Operation::CloseOnExec(3 + story.request.preserved));
     story.own(Operation::Umask(0));
-    let hierarchies = story.plan.cgroup.as_ref().map_or(0, |plan| plan.hierarchies.len());
+    let hierarchies = story.plan.cgroup.as_ref().map_or(0, CgroupPlan::legacy_joins);
     join_cgroups(story, hierarchies);
     Ok(())
 }
@@ -32,7 +33,7 @@ pub fn birth(story: &mut Story<'_>) -> Result<()> {
 pub fn join_cgroups(story: &mut Story<'_>, hierarchies: usize) {
     for _ in 0..hierarchies {
         let into = story.slot();
-        story.open(Open::Given { name: "cgroup.procs", into }, &OWN);
+        story.open(Open::Given { name: "tasks", into }, &OWN);
         story.own(Operation::JoinCgroup(into));
     }
 }
