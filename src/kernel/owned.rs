@@ -39,6 +39,7 @@ pub fn descriptor_of(pidfd: BorrowedFd<'_>, descriptor: i32) -> Raw<OwnedFd> {
 }
 
 /// What a [`fork_into`] gives each side.
+#[derive(Debug)]
 pub struct Forked {
     /// The child's id in the caller's pid namespace.
     pub pid: i32,

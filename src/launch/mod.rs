@@ -2,7 +2,11 @@
 //! over the operations). Nothing here decides.
 
 pub mod child;
+pub mod console;
 mod helper;
 pub mod hooks;
 pub mod id_maps;
+pub mod notify_socket;
 pub mod report;
+pub mod signals;
+pub mod wait;
