@@ -65,6 +65,11 @@ impl GroupDirectory {
 const PATIENCE: Duration = Duration::from_secs(10);
 
 impl Group {
+    /// The group that a plan will make: for the record that must exist before it does.
+    pub fn planned(plan: &CgroupPlan) -> Group {
+        Group { mode: plan.mode, directories: plan.hierarchies.iter().map(GroupDirectory::of).collect(), unit: None }
+    }
+
     /// A container without cgroup: every operation on it finds nothing to do.
     pub fn none() -> Group {
         Group { mode: Mode::None, directories: Vec::new(), unit: None }

@@ -1,12 +1,17 @@
 //! Carrying a plan out: the parent half (clone3, barriers, id maps, hooks, console, wait) and the child half (the loop
 //! over the operations). Nothing here decides.
 
+mod agent;
 pub mod child;
 pub mod console;
+pub mod container;
 mod helper;
 pub mod hooks;
 pub mod id_maps;
+mod meeting;
 pub mod notify_socket;
+pub mod opening;
 pub mod report;
 pub mod signals;
+pub mod start;
 pub mod wait;

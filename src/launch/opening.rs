@@ -51,7 +51,7 @@ pub fn open_all(plan: &Plan, slots: &mut Slots) -> Result<()> {
             Open::Given { .. } => continue,
             Open::Tree { path, recursive, nofollow, .. } => tree(path, *recursive, *nofollow),
             Open::Namespace { path, flag, .. } => namespace(path, *flag),
-            Open::Connect { path, .. } => super::console::connect(path),
+            Open::Connect { path, .. } => super::console::connect_console_socket(path),
             Open::StateFile { .. } => memory_file(),
         };
         let opened = opened.map_err(|error| plan.origin(*origin).map_or(error.clone(), |origin| error.at(origin)))?;

@@ -36,8 +36,8 @@ pub fn control_group(story: &mut Story<'_>) -> Result<()> {
         return Ok(());
     }
     let wanted = request.intent.cgroup_path.as_ref();
-    let path = cgroup::Path::parse(wanted.map(|path| path.value.as_str()), request.id)
-        .map_err(|error| wanted.map_or(error.clone(), |path| error.at(&path.origin)))?;
+    let origin = wanted.map_or(crate::error::Origin::fixed("/linux/cgroupsPath"), |path| path.origin.clone());
+    let path = cgroup::Path::new(wanted.map_or("", |path| &path.value), request.id, &origin)?;
     let options = Options { rootless: !story.may_mount() || request.facts.in_user_namespace, ..Options::default() };
     if request.cgroups == CgroupDriver::Systemd {
         story.at_barrier(Barrier::Identity, ParentStep::SystemdScope, &OWN);

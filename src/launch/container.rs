@@ -1,0 +1,232 @@
+//! Making a container from its plan: record, descriptors, control group, child, record again. Whatever fails, nothing is
+//! left.
+
+use std::os::fd::{AsFd, AsRawFd};
+use std::path::{Path, PathBuf};
+
+use super::agent;
+use super::hooks::run_hooks;
+use super::meeting::{Meeting, calls};
+use super::opening::{Slots, open_all};
+use super::start::{self, Launched};
+use crate::cgroup::{self, Created, Group};
+use crate::error::{Error, Result};
+use crate::intent::Intent;
+use crate::plan::{Open, Plan};
+use crate::state::{Container, Phase, ProcessIdentity, Record, Reserved};
+
+/// What is made.
+pub struct Making<'a> {
+    /// The plan.
+    pub plan: &'a Plan,
+    /// What it came from.
+    pub intent: &'a Intent,
+    /// The configuration as it will be read again.
+    pub config: &'a [u8],
+    /// The bundle, absolute.
+    pub bundle: &'a Path,
+    /// The runtime's user.
+    pub owner: u32,
+    /// `create`: the child waits for `start`.
+    pub gated: bool,
+    /// newuidmap(1) and newgidmap(1).
+    pub helpers: Option<(PathBuf, PathBuf)>,
+    /// `--pid-file`.
+    pub pid_file: Option<&'a Path>,
+    /// `--pidfd-socket`.
+    pub pidfd_socket: Option<&'a Path>,
+    /// Whether the runtime has a NOTIFY_SOCKET to pass on.
+    pub notify: bool,
+}
+
+/// A container that exists.
+#[derive(Debug)]
+pub struct Made {
+    /// Its directory.
+    pub container: Container,
+    /// Its record.
+    pub record: Record,
+    /// Its child.
+    pub launched: Launched,
+    /// Its control group.
+    pub group: Group,
+    /// What could not be applied and may be missing.
+    pub warnings: Vec<String>,
+}
+
+/// The state as hooks and agents read it (runtime-spec runtime.md, "State").
+pub fn state_json(record: &Record, version: &str, status: &str, pid: i32) -> serde_json::Value {
+    let mut state = serde_json::json!({
+        "ociVersion": version,
+        "id": record.id,
+        "status": status,
+        "bundle": record.bundle,
+    });
+    if pid > 0 {
+        state["pid"] = pid.into();
+    }
+    if !record.annotations.is_empty() {
+        state["annotations"] = serde_json::json!(record.annotations);
+    }
+    state
+}
+
+/// Makes the container.
+///
+/// # Errors
+/// Whatever failed; poststop hooks have run if others had, and nothing is left.
+pub fn make(mut reserved: Reserved, making: &Making<'_>) -> Result<Made> {
+    let plan = making.plan;
+    let rootfs = making.intent.root.path.clone();
+    let mut record = Record::creating(reserved.id(), making.bundle.to_owned(), rootfs, making.owner)?;
+    record.annotations = making.intent.annotations.clone();
+    record.console = making.intent.process.as_ref().is_some_and(|process| process.terminal);
+    record.seccomp_notify = making.intent.seccomp.as_ref().is_some_and(|profile| profile.listener_path.is_some());
+    let planned = plan.cgroup.as_ref().map(Group::planned);
+    record.cgroup = group_value(planned.as_ref())?;
+    if making.notify {
+        super::notify_socket::make_directory(&reserved)?;
+    }
+    let mut slots = Slots::new(plan);
+    let gate = if making.gated { Some(reserved.make_gate()?) } else { None };
+    open_all(plan, &mut slots)?;
+    reserved.store_config(making.config)?;
+    reserved.write_record(&record)?;
+    let mut created = plan.cgroup.as_ref().map(cgroup::create).transpose()?;
+    if let Some(created) = &created {
+        record.cgroup = group_value(Some(&created.group))?;
+    }
+    give(plan, &mut slots, gate, created.as_mut());
+    let warnings = created.as_mut().map(|created| std::mem::take(&mut created.warnings)).unwrap_or_default();
+    match launch(&mut reserved, making, &slots, created.as_ref(), &mut record) {
+        Ok(launched) => {
+            let group = created.map_or_else(Group::none, |created| created.group);
+            Ok(Made { container: reserved.keep(), record, launched, group, warnings })
+        }
+        Err(error) => {
+            if let Some(created) = &created {
+                // The first error is the one to tell; `delete --force` finds what is left by the record.
+                let _ = created.group.kill(libc::SIGKILL).and_then(|()| created.group.remove());
+            }
+            after_stop(making.intent, &record, making.bundle);
+            Err(error)
+        }
+    }
+}
+
+fn group_value(group: Option<&Group>) -> Result<serde_json::Value> {
+    match group {
+        Some(group) => serde_json::to_value(group)
+            .map_err(|error| Error::refused(format!("the cgroup cannot be recorded: {error}"))),
+        None => Ok(serde_json::Value::Null),
+    }
+}
+
+/// Fills the slots that the plan leaves to the runner.
+fn give(plan: &Plan, slots: &mut Slots, gate: Option<crate::state::GateEnds>, created: Option<&mut Created>) {
+    let mut joins = created.map(|created| std::mem::take(&mut created.join)).unwrap_or_default().into_iter();
+    let (mut start, mut outcome) = gate.map_or((None, None), |gate| (Some(gate.child_start), Some(gate.child_outcome)));
+    for (open, _) in &plan.opens {
+        let Open::Given { name, into } = open else { continue };
+        let descriptor = match *name {
+            "gate" => start.take(),
+            "outcome" => outcome.take(),
+            "tasks" => joins.next(),
+            _ => None,
+        };
+        if let Some(descriptor) = descriptor {
+            slots.put(*into, descriptor);
+        }
+    }
+}
+
+fn launch(
+    reserved: &mut Reserved,
+    making: &Making<'_>,
+    slots: &Slots,
+    created: Option<&Created>,
+    record: &mut Record,
+) -> Result<Launched> {
+    let version = &making.intent.version;
+    let creating = |pid: i32| state_json(record, version, "creating", pid).to_string().into_bytes();
+    let meeting = Meeting {
+        plan: making.plan,
+        slots,
+        intent: making.intent,
+        helpers: making.helpers.clone(),
+        bundle: making.bundle,
+        state_json: &creating,
+        scope: &|_| Err(Error::refused("a systemd scope was planned and nobody makes it")),
+    };
+    let directory = created.and_then(|created| created.v2_directory.as_ref()).map(AsFd::as_fd);
+    let launched = start::start(making.plan, slots, directory, |barrier, child| meeting.at(barrier, child))?;
+    let finished = finish(reserved, making, record, &launched);
+    if finished.is_err() {
+        let _ = crate::kernel::raw::pidfd_send_signal(launched.pidfd.as_raw_fd(), libc::SIGKILL);
+        let _ = crate::kernel::raw::wait4(launched.pid, libc::__WALL);
+    }
+    finished.map(|()| launched)
+}
+
+/// F: the agent, the record, the pid file.
+fn finish(reserved: &mut Reserved, making: &Making<'_>, record: &mut Record, launched: &Launched) -> Result<()> {
+    if let (Some(listener), Some(profile)) = (&launched.listener, &making.intent.seccomp) {
+        let state = state_json(record, &making.intent.version, "creating", launched.pid);
+        agent::hand_over(profile, listener, &state, launched.pid)?;
+    }
+    // A payload that has ended already has left a zombie, whose start time is still there.
+    record.init = Some(ProcessIdentity::read(launched.pid)?);
+    record.phase = Phase::Created;
+    reserved.write_record(record)?;
+    if let Some(path) = making.pidfd_socket {
+        agent::send_pidfd(path, &launched.pidfd)?;
+    }
+    match making.pid_file {
+        Some(path) => write_pid_file(path, launched.pid),
+        None => Ok(()),
+    }
+}
+
+/// The pid file is written beside its place and renamed: a reader sees nothing or the whole number.
+///
+/// # Errors
+/// When the directory can't be written to.
+pub fn write_pid_file(path: &Path, pid: i32) -> Result<()> {
+    let failed = |call: &'static str| {
+        move |error: std::io::Error| {
+            Error::refused(format!("cannot write the pid file {}", path.display())).io(call, &error)
+        }
+    };
+    let name = path.file_name().ok_or_else(|| Error::input(format!("{} is no file name", path.display())))?;
+    let mut beside = std::ffi::OsString::from(".");
+    beside.push(name);
+    beside.push(format!(".{pid}"));
+    let beside = path.with_file_name(beside);
+    std::fs::write(&beside, pid.to_string()).map_err(failed("write"))?;
+    std::fs::rename(&beside, path).map_err(|error| {
+        let _ = std::fs::remove_file(&beside);
+        failed("rename")(error)
+    })
+}
+
+/// poststart hooks. A failed one ends the container, as the newest runc has it.
+///
+/// # Errors
+/// The hook that failed.
+pub fn after_start(intent: &Intent, record: &Record, pid: i32) -> Result<()> {
+    if intent.hooks.poststart.is_empty() {
+        return Ok(());
+    }
+    let state = state_json(record, &intent.version, "running", pid).to_string();
+    run_hooks(&calls(&intent.hooks.poststart), state.as_bytes(), &record.bundle)
+}
+
+/// poststop hooks: each runs whatever the others do, and failures are warnings (runtime-spec runtime.md, "Lifecycle").
+pub fn after_stop(intent: &Intent, record: &Record, bundle: &Path) {
+    let state = state_json(record, &intent.version, "stopped", 0).to_string();
+    for hook in calls(&intent.hooks.poststop) {
+        if let Err(error) = run_hooks(std::slice::from_ref(&hook), state.as_bytes(), bundle) {
+            crate::log::warning(&error.to_string());
+        }
+    }
+}

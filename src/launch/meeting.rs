@@ -1,0 +1,143 @@
+//! What the parent does while the child waits at a barrier: the plan's steps, in order.
+
+use std::os::fd::{AsRawFd, OwnedFd};
+use std::path::PathBuf;
+
+use super::hooks::{HookCall, run_hooks};
+use super::id_maps::{How, Range, write_maps};
+use super::opening::Slots;
+use crate::error::{Error, Origin, Result};
+use crate::intent::{Hook, Intent};
+use crate::kernel::abi::{AT_EMPTY_PATH, AT_RECURSIVE, MOUNT_ATTR_IDMAP, MountAttr};
+use crate::kernel::owned::{Forked, c_string, fork_into, open};
+use crate::kernel::raw;
+use crate::plan::{Barrier, ParentStep, Plan};
+
+/// What the steps need beside the plan.
+pub struct Meeting<'a> {
+    /// The plan.
+    pub plan: &'a Plan,
+    /// Its descriptors.
+    pub slots: &'a Slots,
+    /// The hooks' programs.
+    pub intent: &'a Intent,
+    /// newuidmap(1) and newgidmap(1), where the plan wants them.
+    pub helpers: Option<(PathBuf, PathBuf)>,
+    /// The hooks' working directory.
+    pub bundle: &'a std::path::Path,
+    /// The state for hooks, from the child's pid.
+    pub state_json: &'a dyn Fn(i32) -> Vec<u8>,
+    /// Moves the child into its systemd scope.
+    pub scope: &'a dyn Fn(i32) -> Result<()>,
+}
+
+impl Meeting<'_> {
+    /// Does the steps of one barrier.
+    ///
+    /// # Errors
+    /// The first step that fails, with its place in the input.
+    pub fn at(&self, barrier: Barrier, child: &Forked) -> Result<()> {
+        let steps = self.plan.barriers.iter().find(|entry| entry.0 == barrier).map_or(&[][..], |entry| &entry.1);
+        for (step, origin) in steps {
+            self.step(step, child).map_err(|error| match self.plan.origin(*origin) {
+                Some(origin) => error.at(origin),
+                None => error,
+            })?;
+        }
+        Ok(())
+    }
+
+    fn step(&self, step: &ParentStep, child: &Forked) -> Result<()> {
+        match step {
+            ParentStep::WriteIdMaps { users, groups, helpers, deny_setgroups } => {
+                let direct = How::Direct { deny_setgroups: *deny_setgroups };
+                let how = match (&self.helpers, helpers) {
+                    (Some((newuidmap, newgidmap)), true) => How::Helpers { newuidmap, newgidmap },
+                    (None, true) => {
+                        return Err(Error::refused("mapping these ids needs newuidmap and newgidmap")
+                            .hint("install the package uidmap, and give the user ranges in /etc/subuid and /etc/subgid"));
+                    }
+                    _ => direct,
+                };
+                write_maps(child.pid, users, groups, &how)
+            }
+            ParentStep::Idmap { tree, recursive, users, groups } => {
+                let tree = self.slots.get(*tree).ok_or_else(|| Error::refused("the tree to idmap was not opened"))?;
+                let namespace = if users.is_empty() && groups.is_empty() {
+                    super::start::user_namespace(child.pid)?
+                } else {
+                    mapped_namespace(users, groups)?
+                };
+                idmap(tree, &namespace, *recursive)
+            }
+            ParentStep::Rlimit { resource, soft, hard } => raw::set_rlimit(child.pid, *resource, *soft, *hard)
+                .map(drop)
+                .map_err(|errno| {
+                    let error = Error::refused(format!("cannot raise resource limit {resource} to {hard}"));
+                    error.call("prlimit", errno).hint("raising a hard limit needs CAP_SYS_RESOURCE")
+                }),
+            ParentStep::SystemdScope => (self.scope)(child.pid),
+            ParentStep::WriteState(slot) => {
+                let file = self.slots.get(*slot).ok_or_else(|| Error::refused("the hooks' state has no file"))?;
+                raw::write(file.as_raw_fd(), &(self.state_json)(child.pid))
+                    .map(drop)
+                    .map_err(|errno| Error::refused("cannot write the hooks' state").call("write", errno))
+            }
+            ParentStep::RunHooks { list, .. } => {
+                let hooks = &self.intent.hooks;
+                let hooks = if *list == "prestart" { &hooks.prestart } else { &hooks.create_runtime };
+                run_hooks(&calls(hooks), &(self.state_json)(child.pid), self.bundle)
+            }
+        }
+    }
+}
+
+/// Hooks as the parent runs them.
+pub fn calls(hooks: &[Hook]) -> Vec<HookCall> {
+    let call = |hook: &Hook| HookCall {
+        path: hook.path.clone(),
+        args: hook.args.clone(),
+        env: hook.env.clone(),
+        timeout: hook.timeout,
+        origin: hook.origin.clone(),
+    };
+    hooks.iter().map(call).collect()
+}
+
+fn idmap(tree: &OwnedFd, namespace: &OwnedFd, recursive: bool) -> Result<()> {
+    let attributes = MountAttr {
+        attr_set: MOUNT_ATTR_IDMAP,
+        userns_fd: namespace.as_raw_fd() as u64,
+        ..MountAttr::default()
+    };
+    let flags = AT_EMPTY_PATH | if recursive { AT_RECURSIVE } else { 0 };
+    raw::mount_setattr(tree.as_raw_fd(), c"", flags as u32, &attributes).map(drop).map_err(|errno| {
+        let error = Error::refused("cannot idmap the mount").call("mount_setattr", errno);
+        match errno {
+            libc::EINVAL => error.hint("its file system (or one below it) has no idmapped mounts"),
+            libc::EPERM => error.hint("it is idmapped already"),
+            _ => error,
+        }
+    })
+}
+
+/// A user namespace that exists for its maps alone: a child waits in it while they are written, then ends.
+fn mapped_namespace(users: &[Range], groups: &[Range]) -> Result<OwnedFd> {
+    let failed = |call: &'static str| {
+        move |errno| Error::refused("cannot make a user namespace for the mount's maps").call(call, errno)
+    };
+    let holder = fork_into(libc::CLONE_NEWUSER as u64, None, || {
+        // Until the parent has what it wants: it kills.
+        loop {
+            let _ = raw::poll(&mut [], -1);
+        }
+    })
+    .map_err(failed("clone3"))?;
+    let result = write_maps(holder.pid, users, groups, &How::Direct { deny_setgroups: false }).and_then(|()| {
+        let path = c_string(format!("/proc/{}/ns/user", holder.pid)).map_err(failed("open"))?;
+        open(libc::AT_FDCWD, &path, libc::O_RDONLY, 0).map_err(failed("open"))
+    });
+    let _ = raw::pidfd_send_signal(holder.pidfd.as_raw_fd(), libc::SIGKILL);
+    let _ = raw::wait4(holder.pid, libc::__WALL);
+    result.map_err(|error| error.at(&Origin::fixed("/mounts")))
+}
