@@ -1,6 +1,10 @@
 //! The commands that need a container but no engine: a record is written for a process of the test's own, and the binary
 //! is asked about it.
 
+mod harness;
+
+use kiste::cgroup::{self, Group, Layout};
+use kiste::error::Origin;
 use kiste::state::{Phase, ProcessIdentity, Record, StateRoot};
 use std::path::PathBuf;
 use std::process::{Child, Command, Output, Stdio};
@@ -10,6 +14,7 @@ use std::sync::atomic::{AtomicU32, Ordering};
 struct World {
     directory: PathBuf,
     sleeper: Child,
+    group: Option<Group>,
 }
 
 static COUNT: AtomicU32 = AtomicU32::new(0);
@@ -20,7 +25,7 @@ impl World {
         let directory = std::env::temp_dir().join(format!("kiste-commands-{}-{number}", std::process::id()));
         std::fs::create_dir(&directory).unwrap();
         let sleeper = Command::new("sleep").arg("600").stdin(Stdio::null()).spawn().unwrap();
-        let world = World { directory, sleeper };
+        let world = World { directory, sleeper, group: None };
         world.container("web", world.sleeper.id() as i32);
         world
     }
@@ -31,9 +36,55 @@ impl World {
         let mut record = Record::creating(id, "/b".into(), "/b/rootfs".into(), 0).unwrap();
         record.annotations.insert("a".into(), "1".into());
         record.phase = Phase::Created;
+        record.cgroup = serde_json::to_value(&self.group).unwrap();
         record.init = Some(ProcessIdentity::read(pid).unwrap());
         reserved.write_record(&record).unwrap();
         reserved.keep();
+    }
+
+    /// A world whose container has a cgroup; none where this user may make none.
+    fn with_cgroup(test: &str) -> Option<World> {
+        let mut world = World::new();
+        world.good("delete --force web");
+        world.sleeper.wait().unwrap();
+        let path = format!("/{}", world.directory.file_name().unwrap().to_str().unwrap());
+        let path = cgroup::Path::new(&path, "web", &Origin::fixed("test")).unwrap();
+        let layout = Layout::read().unwrap();
+        let plan = cgroup::plan(&cgroup::Resources::default(), &layout, &path, &cgroup::Options::default()).unwrap();
+        let created = match cgroup::create(&plan) {
+            Ok(created) if !created.group.directories.is_empty() => created,
+            other => {
+                harness::skip(test, &format!("no cgroup can be made: {other:?}"));
+                return None;
+            }
+        };
+        let enter: Vec<String> = created
+            .group
+            .directories
+            .iter()
+            .filter(|directory| !directory.late)
+            .map(|directory| format!("echo 0 > {}/cgroup.procs", directory.path().display()))
+            .collect();
+        let script = format!("{} && exec sleep 600", enter.join(" && "));
+        world.sleeper = Command::new("sh").args(["-c", &script]).stdin(Stdio::null()).spawn().unwrap();
+        let pid = world.sleeper.id() as i32;
+        let comm = format!("/proc/{pid}/comm");
+        while std::fs::read_to_string(&comm).unwrap() != "sleep\n" {
+            std::thread::sleep(std::time::Duration::from_millis(1));
+        }
+        world.group = Some(created.group);
+        world.container("web", pid);
+        Some(world)
+    }
+
+    /// A file of the group, in the v2 hierarchy or that of a v1 controller.
+    fn read(&self, unified: &str, controller: &str, legacy: &str) -> Option<String> {
+        let group = self.group.as_ref()?;
+        let path = match group.legacy(controller) {
+            Some(path) => path.join(legacy),
+            None => group.unified()?.join(unified),
+        };
+        std::fs::read_to_string(path).ok()
     }
 
     fn kiste(&self, words: &str) -> Output {
@@ -70,6 +121,10 @@ impl World {
 impl Drop for World {
     fn drop(&mut self) {
         self.sleeper.kill().ok();
+        if let Some(group) = &self.group {
+            group.kill(9).ok();
+            group.remove().ok();
+        }
         self.sleeper.wait().ok();
         std::fs::remove_dir_all(&self.directory).ok();
     }
@@ -124,7 +179,8 @@ fn expressions_reach_many() {
     let mut world = World::new();
     world.container("web-1", world.sleeper.id() as i32);
     world.container("db", world.sleeper.id() as i32);
-    world.good("kill --regex ^web KILL");
+    // Both are one process here, and the second kill may come after its end.
+    world.good("kill --all --regex ^web KILL");
     world.sleeper.wait().unwrap();
     world.good("delete -r ^web");
     assert_eq!(world.good("list -q"), "db\n");
@@ -138,6 +194,61 @@ fn a_container_without_cgroup_cannot_be_paused() {
     assert!(world.bad("pause web").contains("without cgroup"));
     assert!(world.bad("resume web").contains("not paused"));
     assert!(world.bad("pause none").contains("does not exist"));
+}
+
+#[test]
+fn a_cgroup_is_paused_changed_and_watched() {
+    let Some(mut world) = World::with_cgroup("a_cgroup_is_paused_changed_and_watched") else { return };
+    world.good("pause web");
+    assert_eq!(world.state("web")["status"], "paused");
+    assert!(world.bad("pause web").contains("paused already"));
+    world.good("resume web");
+    assert_eq!(world.state("web")["status"], "running");
+    assert!(world.bad("resume web").contains("not paused"));
+
+    let stats: serde_json::Value = serde_json::from_str(&world.good("events --stats web")).unwrap();
+    assert_eq!((stats["type"].as_str(), stats["id"].as_str()), (Some("stats"), Some("web")));
+    assert!(stats["data"]["memory"]["usage"].is_object());
+
+    if world.read("pids.max", "pids", "pids.max").is_some() {
+        world.good("update --pids-limit 77 web");
+        assert_eq!(world.read("pids.max", "pids", "pids.max").unwrap(), "77\n");
+        world.good("update --pids-limit -1 web");
+        assert_eq!(world.read("pids.max", "pids", "pids.max").unwrap(), "max\n");
+    }
+    if world.read("memory.max", "memory", "memory.limit_in_bytes").is_some() {
+        let file = world.directory.join("limits.json");
+        std::fs::write(&file, r#"{"memory":{"limit":67108864},"devices":[{"allow":false,"access":"rwm"}]}"#).unwrap();
+        world.good(&format!("update -r {} web", file.display()));
+        assert_eq!(world.read("memory.max", "memory", "memory.limit_in_bytes").unwrap(), "67108864\n");
+    }
+    assert!(world.bad("update --memory 1x web").contains("--memory"));
+    assert!(world.bad("update --l3-cache-schema x web").contains("RDT"));
+
+    // Killed while frozen: it ends all the same, and its group goes with it.
+    world.good("pause web");
+    world.good("delete --force web");
+    world.sleeper.wait().unwrap();
+    let left: Vec<PathBuf> = world.group.as_ref().unwrap().directories.iter().map(|one| one.path()).collect();
+    assert!(left.iter().all(|path| !path.exists()), "{left:?}");
+}
+
+#[test]
+fn events_end_with_the_container() {
+    let Some(mut world) = World::with_cgroup("events_end_with_the_container") else { return };
+    let mut events = Command::new(env!("CARGO_BIN_EXE_kiste"));
+    events.arg("--root").arg(world.directory.join("state")).args(["events", "--interval", "10ms", "web"]);
+    let events = events.stdout(Stdio::piped()).stderr(Stdio::piped()).spawn().unwrap();
+    std::thread::sleep(std::time::Duration::from_millis(100));
+    world.good("kill web KILL");
+    world.sleeper.wait().unwrap();
+    let output = events.wait_with_output().unwrap();
+    // A container without a memory controller has no such events to wait for.
+    if String::from_utf8_lossy(&output.stderr).contains("memory") {
+        return harness::skip("events_end_with_the_container", "no memory controller");
+    }
+    assert!(output.status.success(), "{output:?}");
+    assert!(String::from_utf8(output.stdout).unwrap().lines().count() >= 2);
 }
 
 #[test]

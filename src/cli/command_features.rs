@@ -3,6 +3,7 @@
 
 use super::arguments::Global;
 use super::command_version::{COMMIT, OWN, SPECIFICATION};
+use crate::intent::{NamespaceKind, mount_options};
 use crate::seccomp;
 use serde_json::{Value, json};
 
@@ -10,8 +11,6 @@ use serde_json::{Value, json};
 const OLDEST_SPECIFICATION: &str = "1.0.0";
 
 const HOOKS: &[&str] = &["prestart", "createRuntime", "createContainer", "startContainer", "poststart", "poststop"];
-
-const NAMESPACES: &[&str] = &["cgroup", "ipc", "mount", "network", "pid", "time", "user", "uts"];
 
 /// Prints the features.
 ///
@@ -27,14 +26,17 @@ fn features() -> Value {
         "ociVersionMin": OLDEST_SPECIFICATION,
         "ociVersionMax": SPECIFICATION,
         "hooks": HOOKS,
+        "mountOptions": mount_options::words().collect::<Vec<_>>(),
         "linux": {
-            "namespaces": NAMESPACES,
+            "namespaces": namespaces(),
             "capabilities": capabilities(),
             "cgroup": {"v1": true, "v2": true, "systemd": true, "systemdUser": true, "rdma": true},
             "seccomp": seccomp(),
             "apparmor": {"enabled": true},
             "selinux": {"enabled": true},
+            "intelRdt": {"enabled": false},
             "mountExtensions": {"idmap": {"enabled": true}},
+            "netDevices": {"enabled": false},
         },
         "annotations": {
             "org.opencontainers.runc.version": super::command_version::LIKE_RUNC,
@@ -44,6 +46,12 @@ fn features() -> Value {
         // Callers that let users set annotations must know which of them reach the host.
         "potentiallyUnsafeConfigAnnotations": ["bundle", "org.systemd.property."],
     })
+}
+
+fn namespaces() -> Vec<&'static str> {
+    let mut all: Vec<&str> = NamespaceKind::ALL.iter().map(|row| row.1).collect();
+    all.sort_unstable();
+    all
 }
 
 fn capabilities() -> Vec<String> {

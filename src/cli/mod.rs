@@ -2,9 +2,11 @@
 
 pub mod arguments;
 mod command_control;
+mod command_events;
 mod command_features;
 pub mod command_spec;
 mod command_state;
+mod command_update;
 pub mod command_version;
 mod containers;
 mod normalise;
@@ -43,6 +45,8 @@ pub fn run(global: &Global, command: Command) -> anyhow::Result<u8> {
         Command::Delete(arguments) => command_control::delete(global, &arguments),
         Command::Pause(id) => command_control::pause(global, &id),
         Command::Resume(id) => command_control::resume(global, &id),
+        Command::Update(arguments) => command_update::run(global, *arguments),
+        Command::Events(arguments) => command_events::run(global, &arguments),
         Command::Features => command_features::run(global),
         Command::Spec(arguments) => command_spec::run(global, arguments),
         Command::Version => Ok(output::print(&command_version::text(global.called_as)).map(|()| 0)?),

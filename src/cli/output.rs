@@ -129,12 +129,19 @@ pub fn process_table(printed: &str, pids: &[i32]) -> Result<String> {
 /// # Errors
 /// Standard output is closed or full.
 pub fn print(text: &str) -> Result<()> {
+    write(text).map(drop)
+}
+
+/// [`print`](print()), and whether there still is a reader: who goes on printing must stop without one.
+///
+/// # Errors
+/// As [`print`](print()).
+pub fn write(text: &str) -> Result<bool> {
     let mut out = std::io::stdout().lock();
     match out.write_all(text.as_bytes()).and_then(|()| out.flush()) {
-        Err(error) if error.kind() != std::io::ErrorKind::BrokenPipe => {
-            Err(Error::refused("cannot write to standard output").io("write", &error))
-        }
-        _ => Ok(()),
+        Ok(()) => Ok(true),
+        Err(error) if error.kind() == std::io::ErrorKind::BrokenPipe => Ok(false),
+        Err(error) => Err(Error::refused("cannot write to standard output").io("write", &error)),
     }
 }
 

@@ -64,8 +64,8 @@ pub const RUN: CommandRow = CommandRow {
     about: "Create a container, run its command and delete it",
     description: "Creates and starts a container, waits for its command, deletes it and exits with the command's \
                   status. Without an ID and a bundle it runs COMMAND (or a shell) in a default container: the host's \
-                  programs, seen through a private copy-on-write root, with its own processes, network, host name and \
-                  devices.",
+                  programs, seen through a private copy-on-write root, with its own processes, users, devices and host \
+                  name, and the host's network.",
     options: &[CREATION, RUNNING],
     operands: &[OPTIONAL_ID, DEFAULT_COMMAND],
     ends_at_operand: false,

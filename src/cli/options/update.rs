@@ -28,8 +28,12 @@ pub const UPDATE: CommandRow = CommandRow {
         value("memory-reservation", "BYTES", "Memory that is protected or taken last when memory is short"),
         value("memory-swap", "BYTES", "Limit of memory and swap together; -1 means no limit of swap"),
         value("pids-limit", "N", "Limit of processes and threads; -1 means no limit"),
-        value("l3-cache-schema", "SCHEMA", "Intel RDT level 3 cache schema").of(Contract::Runc),
-        value("mem-bw-schema", "SCHEMA", "Intel RDT memory bandwidth schema").of(Contract::Runc),
+        value("l3-cache-schema", "SCHEMA", "Intel RDT level 3 cache schema; kiste makes no RDT groups")
+            .of(Contract::Runc)
+            .hidden(),
+        value("mem-bw-schema", "SCHEMA", "Intel RDT memory bandwidth schema; kiste makes no RDT groups")
+            .of(Contract::Runc)
+            .hidden(),
     ]],
     operands: &[ID],
     ends_at_operand: false,

@@ -1,0 +1,215 @@
+//! `update`: other limits for a container that exists. Options and files both become the resources object of a
+//! configuration, so that one reader checks them. What was changed is kept with the record, over the stored
+//! configuration: the kernel takes some values together (swap with memory, quota with period), and the next update must
+//! know the other one.
+
+use super::arguments::{Global, LimitOptions, Limits, Rootless, UpdateArguments};
+use super::containers;
+use crate::cgroup::{self, Resources};
+use crate::error::{Error, Origin, Result};
+use crate::host::{Facts, Needs};
+use crate::intent::from_oci;
+use crate::log;
+use crate::state::{Container, Record, Status};
+use serde_json::{Map, Value, json};
+use std::io::Read;
+use std::path::Path;
+
+/// Where [`Record::extra`] keeps what updates have changed.
+const CHANGED: &str = "resources";
+
+/// The longest file of resources read, in bytes.
+const LONGEST: u64 = 1 << 20;
+
+/// Changes the limits.
+///
+/// # Errors
+/// There is no such container or it has stopped, a limit makes no sense, or the kernel refuses one.
+pub fn run(global: &Global, arguments: UpdateArguments) -> anyhow::Result<u8> {
+    if arguments.l3_cache_schema.is_some() || arguments.memory_bandwidth_schema.is_some() {
+        let what = "this container has no Intel RDT group";
+        return Err(Error::refused(what)
+            .hint("kiste makes none: leave --l3-cache-schema and --mem-bw-schema out")
+            .into());
+    }
+    let text = match &arguments.limits {
+        Limits::File(path) => read_file(path)?,
+        Limits::StandardInput => read(std::io::stdin(), Path::new("standard input"))?,
+        Limits::Options(options) => from_options(options).to_string().into_bytes(),
+    };
+    let (mut changed, warnings) = from_oci::read_resources(&text)?;
+    warnings.iter().for_each(|warning| log::warning(warning));
+    // Callers send the whole object they keep: device rules in it are not meant as a change.
+    changed.devices.clear();
+    let (container, _) = containers::find(global, &arguments.id)?;
+    let _guard = container.lock()?;
+    let mut record = container.record()?;
+    if matches!(containers::status(&container, &record)?, Status::Stopped | Status::Creating) {
+        return Err(containers::not_running(arguments.id.as_str()).into());
+    }
+    let group = containers::group(&record)?;
+    let options = cgroup::Options { rootless: is_rootless(global)?, ..cgroup::Options::default() };
+    let plan = cgroup::plan_update(&now(&container, &record)?, &changed, &group, &options)?;
+    group.apply(&plan)?.iter().for_each(|warning| log::warning(warning));
+    keep(&mut record, &text)?;
+    container.write_record(&record)?;
+    Ok(0)
+}
+
+/// The options as a resources object; what was not given is absent.
+fn from_options(options: &LimitOptions) -> Value {
+    let group = |members: Vec<(&str, Option<Value>)>| {
+        Value::Object(members.into_iter().filter_map(|(name, value)| Some((name.to_owned(), value?))).collect())
+    };
+    let text = |value: &Option<String>| value.clone().map(Value::from);
+    let mut all = Map::new();
+    all.insert(
+        "memory".into(),
+        group(vec![
+            ("limit", options.memory.map(Value::from)),
+            ("reservation", options.memory_reservation.map(Value::from)),
+            ("swap", options.memory_swap.map(Value::from)),
+        ]),
+    );
+    all.insert(
+        "cpu".into(),
+        group(vec![
+            ("shares", options.cpu_shares.map(Value::from)),
+            ("quota", options.cpu_quota.map(Value::from)),
+            ("period", options.cpu_period.map(Value::from)),
+            ("burst", options.cpu_burst.map(Value::from)),
+            ("realtimePeriod", options.cpu_realtime_period.map(Value::from)),
+            ("realtimeRuntime", options.cpu_realtime_runtime.map(Value::from)),
+            ("idle", options.cpu_idle.map(|idle| Value::from(i32::from(idle)))),
+            ("cpus", text(&options.cpuset_cpus)),
+            ("mems", text(&options.cpuset_mems)),
+        ]),
+    );
+    if let Some(limit) = options.pids_limit {
+        all.insert("pids".into(), json!({ "limit": limit }));
+    }
+    if let Some(weight) = options.block_weight {
+        all.insert("blockIO".into(), json!({ "weight": weight }));
+    }
+    all.retain(|_, value| value.as_object().is_none_or(|members| !members.is_empty()));
+    Value::Object(all)
+}
+
+fn read_file(path: &Path) -> Result<Vec<u8>> {
+    let file = std::fs::File::open(path)
+        .map_err(|error| Error::input(format!("cannot read {}", path.display())).at(&origin()).io("open", &error))?;
+    read(file, path)
+}
+
+fn read(source: impl Read, name: &Path) -> Result<Vec<u8>> {
+    let mut text = Vec::new();
+    source
+        .take(LONGEST + 1)
+        .read_to_end(&mut text)
+        .map_err(|error| Error::input(format!("cannot read {}", name.display())).at(&origin()).io("read", &error))?;
+    match text.len() as u64 > LONGEST {
+        true => Err(Error::input(format!("{} is longer than {LONGEST} bytes", name.display())).at(&origin())),
+        false => Ok(text),
+    }
+}
+
+fn origin() -> Origin {
+    Origin::fixed("--resources")
+}
+
+/// Whether missing rights to cgroups are forgiven.
+fn is_rootless(global: &Global) -> Result<bool> {
+    Ok(match global.rootless {
+        Rootless::Yes => true,
+        Rootless::No => false,
+        Rootless::Auto => {
+            let facts = Facts::for_start(&Needs::default())?;
+            facts.uid != 0 || facts.in_user_namespace
+        }
+    })
+}
+
+/// The limits in force: the configuration's, with what updates have changed since.
+fn now(container: &Container, record: &Record) -> Result<Resources> {
+    let mut all = match container.load_config() {
+        Ok(text) => {
+            // It was read once by the strict reader; here only one part of it matters.
+            let mut config: Value = serde_json::from_slice(&text)
+                .map_err(|error| Error::refused(format!("the stored configuration is damaged: {error}")))?;
+            config.pointer_mut("/linux/resources").map_or(Value::Null, Value::take)
+        }
+        // The default container has no configuration and no limits.
+        Err(error) if error.errno == Some(libc::ENOENT) => Value::Null,
+        Err(error) => return Err(error),
+    };
+    if let Some(changed) = record.extra.get(CHANGED) {
+        merge(&mut all, changed.clone());
+    }
+    match all {
+        Value::Null => Ok(Resources::default()),
+        all => from_oci::resources_from_oci(all.to_string().as_bytes()),
+    }
+}
+
+/// Remembers a change in the record.
+fn keep(record: &mut Record, text: &[u8]) -> Result<()> {
+    let mut changed: Value = serde_json::from_slice(text)
+        .map_err(|error| Error::input(format!("the resources are not JSON: {error}")).at(&origin()))?;
+    if let Some(members) = changed.as_object_mut() {
+        members.remove("devices");
+    }
+    if record.extra.is_null() {
+        record.extra = Value::Object(Map::new());
+    }
+    if let Some(extra) = record.extra.as_object_mut() {
+        merge(extra.entry(CHANGED).or_insert(Value::Null), changed);
+    }
+    Ok(())
+}
+
+/// Lays `over` upon `under`: objects member by member, everything else as a whole; null is absence.
+fn merge(under: &mut Value, over: Value) {
+    match (under, over) {
+        (_, Value::Null) => {}
+        (Value::Object(under), Value::Object(over)) => {
+            for (key, value) in over {
+                merge(under.entry(key).or_insert(Value::Null), value);
+            }
+        }
+        (under, over) => *under = over,
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn options_become_resources() {
+        let options = LimitOptions {
+            memory: Some(1 << 29),
+            memory_swap: Some(-1),
+            cpu_quota: Some(50_000),
+            cpu_idle: Some(true),
+            cpuset_cpus: Some("0-1".into()),
+            pids_limit: Some(7),
+            block_weight: Some(500),
+            ..LimitOptions::default()
+        };
+        let resources = from_oci::resources_from_oci(from_options(&options).to_string().as_bytes()).unwrap();
+        assert_eq!((resources.memory.limit, resources.memory.swap), (Some(1 << 29), Some(-1)));
+        assert_eq!((resources.cpu.quota, resources.cpu.idle), (Some(50_000), Some(1)));
+        assert_eq!((resources.cpu.cpus.as_deref(), resources.pids_limit), (Some("0-1"), Some(7)));
+        assert_eq!(resources.block_io.weight, Some(500));
+        assert_eq!(from_options(&LimitOptions::default()), json!({}));
+    }
+
+    #[test]
+    fn changes_add_up() {
+        let mut record = Record::creating("a", "/b".into(), "/r".into(), 0).unwrap();
+        keep(&mut record, br#"{"memory":{"limit":1,"swap":2},"devices":[{"allow":true}],"pids":null}"#).unwrap();
+        keep(&mut record, br#"{"memory":{"limit":3},"unified":{"a":"b"}}"#).unwrap();
+        let expected = json!({"resources": {"memory": {"limit": 3, "swap": 2}, "unified": {"a": "b"}, "pids": null}});
+        assert_eq!(record.extra, expected);
+    }
+}
