@@ -357,7 +357,7 @@ fn is_gone(error: &std::io::Error) -> bool {
     matches!(error.raw_os_error(), Some(libc::ENOENT | libc::ENODEV))
 }
 
-fn collect_pids(path: &Path, recursive: bool, pids: &mut Vec<i32>) -> Result<()> {
+pub(super) fn collect_pids(path: &Path, recursive: bool, pids: &mut Vec<i32>) -> Result<()> {
     match std::fs::read_to_string(path.join("cgroup.procs")) {
         // 0 stands for a process outside of this pid namespace, which cannot be named.
         Ok(text) => pids.extend(text.lines().filter_map(|line| line.parse().ok()).filter(|&pid: &i32| pid > 0)),

@@ -59,6 +59,11 @@ fn until(mut condition: impl FnMut() -> bool) {
     panic!("the condition did not come true in 30 seconds");
 }
 
+/// The shell has entered every hierarchy and become what it was to run.
+fn runs_sleep(child: &Child) -> bool {
+    std::fs::read_to_string(format!("/proc/{}/comm", child.id())).is_ok_and(|name| name.trim() == "sleep")
+}
+
 impl Guard {
     /// Runs a shell script inside the group.
     fn spawn(&self, script: &str) -> Child {
@@ -110,7 +115,7 @@ fn a_group_is_made_entered_listed_killed_and_removed() {
 fn a_group_in_use_is_not_taken() {
     let Some(guard) = group(&Resources::default(), &Options::default()) else { return };
     let mut child = guard.spawn("exec sleep 100");
-    until(|| !guard.0.group.pids(true).unwrap().is_empty());
+    until(|| runs_sleep(&child));
     let name = format!("/{}", guard.0.group.directories[0].group);
     let path = Path::new(&name, "t", &Origin::fixed("/linux/cgroupsPath")).unwrap();
     let again = plan(&Resources::default(), &Layout::read().unwrap(), &path, &Options::default()).unwrap();
@@ -205,7 +210,7 @@ fn an_update_reaches_a_controller_that_was_not_needed_before() {
     let options = Options { placement: Placement::Needed, ..Options::default() };
     let Some(guard) = group(&Resources::default(), &options) else { return };
     let mut child = guard.spawn("exec sleep 100");
-    until(|| !guard.0.group.pids(true).unwrap().is_empty());
+    until(|| runs_sleep(&child));
     let changed = Resources { pids_limit: Some(7), ..Resources::default() };
     let update = plan_update(&Resources::default(), &changed, &guard.0.group, &options).unwrap();
     match guard.0.group.apply(&update) {
@@ -226,7 +231,7 @@ fn the_out_of_memory_killer_is_reported_and_counted() {
     (resources.memory.limit, resources.memory.swap) = (Some(16 << 20), Some(16 << 20));
     let Some(guard) = group(&resources, &Options::default()) else { return };
     let mut holder = guard.spawn("exec sleep 100");
-    until(|| !guard.0.group.pids(true).unwrap().is_empty());
+    until(|| runs_sleep(&holder));
     let mut watch = guard.0.group.oom_events().unwrap();
     let short = std::time::Duration::from_millis(20);
     assert_eq!(watch.wait(Some(short)).unwrap(), OomEvent::Timeout);

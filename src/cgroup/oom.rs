@@ -9,6 +9,7 @@ use std::time::{Duration, Instant};
 
 use super::Group;
 use super::files::{self, Failure};
+use super::group::collect_pids;
 use crate::error::{Error, Result};
 use crate::kernel::{eventfd, raw};
 
@@ -109,8 +110,9 @@ impl OomWatch {
                 kills.is_none() || text(life).is_none_or(|text| text.lines().any(|line| line == "populated 0"))
             }
             Source::Legacy { path, .. } => {
-                let procs = std::fs::read_to_string(path.join("cgroup.procs"));
-                procs.map_or(true, |procs| procs.is_empty())
+                let mut pids = Vec::new();
+                collect_pids(path, true, &mut pids)?;
+                pids.is_empty()
             }
         };
         if gone {
