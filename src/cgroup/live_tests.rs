@@ -276,3 +276,160 @@ fn statistics_show_what_was_used() {
     guard.0.group.remove().unwrap();
     assert!(guard.0.group.stats().is_err());
 }
+
+/// The value of a file in whichever hierarchy has it.
+fn value(guard: &Guard, names: &[&str]) -> Option<String> {
+    let files = guard.paths().into_iter().flat_map(|path| names.iter().map(move |name| path.join(name)));
+    let mut values = files.filter_map(|file| std::fs::read_to_string(file).ok());
+    values.next().map(|text| text.trim().to_owned())
+}
+
+#[test]
+fn values_arrive_and_updates_change_them_in_any_order() {
+    let mut resources = Resources::default();
+    (resources.memory.limit, resources.memory.swap) = (Some(64 << 20), Some(128 << 20));
+    (resources.memory.reservation, resources.pids_limit) = (Some(8 << 20), Some(50));
+    resources.cpu = Cpu { shares: Some(512), quota: Some(20_000), period: Some(100_000), ..Cpu::default() };
+    (resources.cpu.cpus, resources.cpu.mems) = (Some("0".into()), Some("0".into()));
+    let Some(guard) = group(&resources, &Options::default()) else { return };
+    let is = |names: &[&str], values: &[&str]| {
+        let found = value(&guard, names).unwrap_or_else(|| panic!("no {names:?}"));
+        assert!(values.contains(&found.as_str()), "{names:?}: {found}");
+    };
+    is(&["memory.max", "memory.limit_in_bytes"], &["67108864"]);
+    is(&["memory.swap.max", "memory.memsw.limit_in_bytes"], &["67108864", "134217728"]);
+    is(&["cpu.weight", "cpu.shares"], &["59", "512"]);
+    is(&["cpu.max", "cpu.cfs_quota_us"], &["20000 100000", "20000"]);
+    is(&["cpuset.cpus"], &["0"]);
+    is(&["pids.max"], &["50"]);
+    // Both limits up, then both down: whichever comes first, one order is invalid on v1.
+    for (limit, swap) in [(256i64 << 20, 256i64 << 20), (32 << 20, 48 << 20), (-1, -1)] {
+        let mut changed = Resources { pids_limit: Some(-1), ..Resources::default() };
+        (changed.memory.limit, changed.memory.swap) = (Some(limit), Some(swap));
+        (changed.cpu.quota, changed.cpu.period) = (Some(500_000), Some(1_000_000));
+        let plan = plan_update(&resources, &changed, &guard.0.group, &Options::default()).unwrap();
+        guard.0.group.apply(&plan).unwrap();
+        let limit = if limit < 0 { "max".into() } else { limit.to_string() };
+        is(&["memory.max", "memory.limit_in_bytes"], &[&limit, "9223372036854771712"]);
+        is(&["cpu.max", "cpu.cfs_quota_us"], &["500000 1000000", "500000"]);
+        is(&["pids.max"], &["max"]);
+    }
+}
+
+#[test]
+fn an_update_below_what_is_in_use_is_refused_when_asked() {
+    let mut resources = Resources::default();
+    resources.memory.limit = Some(64 << 20);
+    let Some(guard) = group(&resources, &Options::default()) else { return };
+    let mut child = guard.spawn("exec sleep 100");
+    until(|| runs_sleep(&child));
+    let mut changed = Resources::default();
+    (changed.memory.limit, changed.memory.check_before_update) = (Some(4096), Some(true));
+    let plan = plan_update(&resources, &changed, &guard.0.group, &Options::default()).unwrap();
+    let error = guard.0.group.apply(&plan).unwrap_err();
+    assert!(error.to_string().contains("is below what is in use"), "{error}");
+    assert_eq!(error.origin, Some(Origin::fixed("/linux/resources/memory/limit")));
+    assert_eq!(value(&guard, &["memory.max", "memory.limit_in_bytes"]).unwrap(), "67108864");
+    guard.0.group.kill(libc::SIGKILL).unwrap();
+    child.wait().unwrap();
+}
+
+#[test]
+fn device_rules_can_be_replaced() {
+    let Some(guard) = group(&Resources::default(), &Options::default()) else { return };
+    let read = || guard.run("true </dev/kmsg && echo may").1.contains("may");
+    let kmsg = devices::DeviceRule {
+        allow: true,
+        kind: devices::DeviceKind::Char,
+        major: Some(1),
+        minor: Some(11),
+        access: devices::READ,
+    };
+    assert!(!read());
+    for allow in [true, false, true] {
+        let changed = Resources { devices: vec![devices::DeviceRule { allow, ..kmsg }], ..Resources::default() };
+        let plan = plan_update(&Resources::default(), &changed, &guard.0.group, &Options::default()).unwrap();
+        guard.0.group.apply(&plan).unwrap();
+        assert_eq!(read(), allow);
+    }
+}
+
+#[test]
+fn a_child_can_be_born_in_the_v2_group_and_exec_finds_sub_groups() {
+    let Some(guard) = group(&Resources::default(), &Options::default()) else { return };
+    let Some(unified) = guard.0.group.unified() else { return };
+    std::fs::create_dir(unified.join("inner")).unwrap();
+    let only_v2 = Group { directories: guard.0.group.directories[..1].to_vec(), ..guard.0.group.clone() };
+    let opened = only_v2.open_for_exec(&[(None, "/inner".into())]).unwrap();
+    let directory = opened.v2_directory.unwrap();
+    // The body makes no allocation, as this process has other threads.
+    let body = || crate::kernel::raw::poll(&mut [], 20_000).map_or(1, |_| 0);
+    let child = crate::kernel::owned::fork_into(0, Some(std::os::fd::AsFd::as_fd(&directory)), body).unwrap();
+    let groups = std::fs::read_to_string(format!("/proc/{}/cgroup", child.pid)).unwrap();
+    let expected = format!("0::/{}/inner", guard.0.group.directories[0].group);
+    let pids = (guard.0.group.pids(false).unwrap(), guard.0.group.pids(true).unwrap());
+    guard.0.group.kill(libc::SIGKILL).unwrap();
+    let (_, status) = crate::kernel::raw::wait4(child.pid, 0).unwrap();
+    assert!(groups.lines().any(|line| line == expected), "{groups}");
+    assert_eq!(pids, (vec![], vec![child.pid]));
+    assert!(libc::WIFSIGNALED(status) && libc::WTERMSIG(status) == libc::SIGKILL);
+    assert!(only_v2.open_for_exec(&[(None, "../..".into())]).is_err());
+    assert!(only_v2.open_for_exec(&[(None, "missing".into())]).is_err());
+}
+
+#[test]
+fn a_delegated_group_belongs_to_its_owner_and_keeps_its_limits() {
+    use std::os::unix::fs::MetadataExt;
+    let resources = Resources::default();
+    let options = Options { delegate_to: Some((54_321, 54_322)), ..Options::default() };
+    let Some(guard) = group(&resources, &options) else { return };
+    let Some(path) = guard.0.group.unified() else { return };
+    let owner = |name: &str| std::fs::metadata(path.join(name)).map(|data| (data.uid(), data.gid())).unwrap();
+    assert_eq!(owner(""), (54_321, 54_322));
+    assert_eq!(owner("cgroup.procs"), (54_321, 54_322));
+    assert_eq!(owner("cgroup.subtree_control"), (54_321, 54_322));
+    assert_eq!(owner("cgroup.max.descendants"), (0, 0));
+    let offered = std::fs::read_to_string("/sys/fs/cgroup/cgroup.controllers").unwrap_or_default();
+    let available = std::fs::read_to_string(path.join("cgroup.controllers")).unwrap();
+    assert!(offered.split_whitespace().all(|name| available.contains(name)), "{offered} / {available}");
+}
+
+/// Without privilege: a delegated cgroup works, and without one a single warning names what is lost.
+#[test]
+fn without_privilege_one_warning_says_what_is_not_applied() {
+    if nix::unistd::geteuid().is_root() {
+        // The same test once more, as nobody.
+        let name = "cgroup::live_tests::without_privilege_one_warning_says_what_is_not_applied";
+        let output = Command::new("setpriv")
+            .args(["--reuid=65534", "--regid=65534", "--clear-groups"])
+            .arg(std::env::current_exe().unwrap())
+            .args(["--exact", name])
+            .output();
+        match output {
+            Err(error) => eprintln!("skipped: setpriv: {error}"),
+            // 126, 127: nobody may not read the folder this test was built in.
+            Ok(output) if matches!(output.status.code(), Some(126 | 127)) => eprintln!("skipped: {output:?}"),
+            Ok(output) => assert!(output.status.success(), "{}", String::from_utf8_lossy(&output.stdout)),
+        }
+        return;
+    }
+    let mut resources = Resources { pids_limit: Some(33), ..Resources::default() };
+    resources.memory.limit = Some(64 << 20);
+    let layout = Layout::read().unwrap();
+    let path = Path::parse(None, &format!("kiste-test-rootless-{}", std::process::id())).unwrap();
+    let options = Options { rootless: true, ..Options::default() };
+    let plan = plan(&resources, &layout, &path, &options).unwrap();
+    let created = Guard(create(&plan).unwrap());
+    assert_eq!(created.0.join.len(), plan.legacy_joins());
+    match created.0.group.unified().filter(|_| layout.mode == Mode::V2) {
+        Some(group) => {
+            assert_eq!(created.0.warnings, [] as [String; 0]);
+            assert_eq!(std::fs::read_to_string(group.join("pids.max")).unwrap().trim(), "33");
+        }
+        None => {
+            let [warning] = created.0.warnings.as_slice() else { panic!("{:?}", created.0.warnings) };
+            let start = "not applied: /linux/resources/memory/limit, /linux/resources/pids/limit: cannot ";
+            assert!(warning.starts_with(start), "{warning}");
+        }
+    }
+}
