@@ -15,3 +15,4 @@ pub mod lowering;
 pub mod plan;
 pub mod seccomp;
 pub mod state;
+pub mod time;

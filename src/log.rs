@@ -4,6 +4,7 @@
 //! Not for the child half of a launch: these functions allocate.
 
 use crate::error::{Error, Result};
+use crate::time::rfc3339;
 use std::fs::File;
 use std::io::Write;
 use std::os::unix::ffi::OsStrExt;
@@ -11,7 +12,7 @@ use std::os::unix::fs::OpenOptionsExt;
 use std::os::unix::net::UnixDatagram;
 use std::path::{Path, PathBuf};
 use std::sync::OnceLock;
-use std::time::{SystemTime, UNIX_EPOCH};
+use std::time::SystemTime;
 
 /// How important a message is.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq, PartialOrd, Ord)]
@@ -172,7 +173,7 @@ impl Log {
             Sink::StandardError => {}
             Sink::File(file) => {
                 let mut file = file;
-                file.write_all(line(self.settings.format, level, message, &now()).as_bytes()).ok();
+                file.write_all(line(self.settings.format, level, message, &rfc3339(SystemTime::now())).as_bytes()).ok();
             }
             Sink::Datagram(socket, address) => {
                 let bytes = match &self.settings.target {
@@ -228,30 +229,6 @@ fn syslog_entry(identifier: &str, level: Level, message: &str, pid: u32) -> Vec<
     format!("<{}>{identifier}[{pid}]: {}", 8 + level.severity(), message.replace('\n', " ")).into_bytes()
 }
 
-/// The time now, RFC 3339 in UTC, to the second.
-pub fn now() -> String {
-    let since = SystemTime::now().duration_since(UNIX_EPOCH).map_or(0, |elapsed| elapsed.as_secs());
-    rfc3339(since)
-}
-
-/// Seconds since 1970 as RFC 3339 in UTC: `2026-11-22T11:07:48Z`.
-pub fn rfc3339(seconds: u64) -> String {
-    let (days, second) = (seconds / 86_400, seconds % 86_400);
-    let (year, month, day) = civil(days);
-    format!("{year:04}-{month:02}-{day:02}T{:02}:{:02}:{:02}Z", second / 3600, second / 60 % 60, second % 60)
-}
-
-/// Days since 1970-01-01 as year, month, day: years are counted from March, so that the leap day is the last.
-fn civil(days: u64) -> (u64, u64, u64) {
-    let days = days + 719_468;
-    let (era, day_of_era) = (days / 146_097, days % 146_097);
-    let year_of_era = (day_of_era - day_of_era / 1460 + day_of_era / 36_524 - day_of_era / 146_096) / 365;
-    let day_of_year = day_of_era - (365 * year_of_era + year_of_era / 4 - year_of_era / 100);
-    let from_march = (5 * day_of_year + 2) / 153;
-    let (day, month) = (day_of_year - (153 * from_march + 2) / 5 + 1, (from_march + 2) % 12 + 1);
-    (era * 400 + year_of_era + u64::from(month <= 2), month, day)
-}
-
 /// `--log`'s value: `file:PATH`, `journald:ID`, `syslog:ID`, or a path.
 ///
 /// # Errors
@@ -290,15 +267,6 @@ mod tests {
         assert_eq!(parsed["msg"], "a \"b\"\n\u{1}");
         let text = line(Format::Text, Level::Warning, "x y", time);
         assert_eq!(text, "time=\"2026-11-22T11:07:48Z\" level=warning msg=\"x y\"\n");
-    }
-
-    #[test]
-    fn time_is_rfc3339() {
-        assert_eq!(rfc3339(0), "1970-01-01T00:00:00Z");
-        assert_eq!(rfc3339(951_782_400), "2000-02-29T00:00:00Z");
-        assert_eq!(rfc3339(1_709_251_199), "2024-02-29T23:59:59Z");
-        assert_eq!(rfc3339(4_107_542_400), "2100-03-01T00:00:00Z");
-        assert_eq!(rfc3339(1_795_345_668), "2026-11-22T11:07:48Z");
     }
 
     #[test]

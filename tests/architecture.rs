@@ -34,12 +34,13 @@ const MAY_USE: &[(&str, &[&str])] = &[
     ("cgroup", &["kernel", "error"]),
     ("seccomp", &["kernel", "error"]),
     ("network", &["kernel", "error"]),
-    ("state", &["kernel", "error"]),
+    ("state", &["kernel", "time", "error"]),
     ("checkpoint", &["intent", "plan", "state", "launch", "kernel", "error"]),
     ("guest", &["intent", "state", "kernel", "error"]),
     ("sandbox", &["intent", "state", "kernel", "error"]),
     ("kernel", &["error"]),
-    ("log", &["error"]),
+    ("log", &["time", "error"]),
+    ("time", &[]),
     ("error", &[]),
 ];
 

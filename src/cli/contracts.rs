@@ -2,6 +2,7 @@
 
 use super::arguments::*;
 use super::*;
+use proptest::strategy::Strategy;
 use std::ffi::OsString;
 use std::path::Path;
 
@@ -253,5 +254,26 @@ fn every_command_is_read() {
         let line = format!("kiste {} {}", row.name, if row.operands.is_empty() { "" } else { "web x" });
         let read = typed(&line).or_else(|_| typed(&line.replace(" x", "")));
         assert!(read.is_ok(), "{}: {read:?}", row.name);
+    }
+}
+
+proptest::proptest! {
+    /// Whatever is typed, the answer is a command, help or one sentence.
+    #[test]
+    fn nothing_typed_is_a_panic(words in proptest::collection::vec(
+        proptest::prop_oneof![
+            proptest::sample::select(vec![
+                "create", "run", "exec", "ps", "kill", "update", "events", "spec", "list", "delete", "--", "-", "--bundle",
+                "-b", "--bundle=", "-bundle=x", "--root", "--log", "-dt", "--env", "-e", "A=B", "--user", "1:", "web", "-1",
+                "--detach=false", "--detach=maybe", "--regex", "(", "--memory", "9e9", "--interval", "--", "-ü", "--=x", "-=",
+            ]).prop_map(std::ffi::OsString::from),
+            proptest::collection::vec(proptest::prelude::any::<u8>(), 0..6).prop_map(|bytes| {
+                std::os::unix::ffi::OsStringExt::from_vec(bytes)
+            }),
+        ], 0..8)) {
+        let words = std::iter::once(OsString::from("kiste")).chain(words);
+        if let Err(Exit::Failure(error, _)) = parse(words) {
+            proptest::prop_assert!(!error.to_string().contains('\n'), "{error}");
+        }
     }
 }

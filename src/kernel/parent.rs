@@ -139,6 +139,15 @@ pub fn probe(number: i64) -> Raw<()> {
     }
 }
 
+/// Whether seccomp(2) knows all these `SECCOMP_FILTER_FLAG_*`: without a program it says EFAULT to flags it knows and
+/// EINVAL to others, and does nothing.
+pub fn knows_filter_flags(flags: u32) -> bool {
+    let operation = super::abi::SECCOMP_SET_MODE_FILTER as usize;
+    // SAFETY: the program's address is null, which the kernel finds unreadable before it does anything.
+    let answer = unsafe { syscall(libc::SYS_seccomp, [operation, flags as usize, 0, 0, 0, 0]) };
+    answer == Err(libc::EFAULT)
+}
+
 /// landlock_create_ruleset(2) `LANDLOCK_CREATE_RULESET_VERSION`: the ABI. `ENOSYS` or `EOPNOTSUPP` when there is none.
 pub fn landlock_abi() -> Raw {
     // SAFETY: no attributes are given, their size is 0, the flag is 1: only a number comes back.
@@ -185,6 +194,7 @@ mod tests {
         assert_eq!(probe(libc::SYS_openat2), Ok(()));
         assert_eq!(probe(libc::SYS_clone3), Ok(()));
         assert_eq!(probe(libc::SYS_mount_setattr), Ok(()));
+        assert!(knows_filter_flags(0) && !knows_filter_flags(1 << 31));
         assert_eq!(probe(libc::SYS_kill), Err(libc::EINVAL), "nothing else is called");
         assert_eq!(attribute_length(c"/", c"security.capability"), Err(libc::ENODATA));
     }

@@ -17,9 +17,8 @@ pub fn hand_over(profile: &Profile, listener: &OwnedFd, state: &serde_json::Valu
     let Some(path) = &profile.listener_path else {
         return Err(Error::input("the profile notifies and names no listenerPath").at(&origin));
     };
-    let socket = super::console::connect_console_socket(Path::new(path)).map_err(|error| {
-        Error { what: format!("cannot reach the seccomp agent at {path}"), ..error }.at(&origin)
-    })?;
+    let socket = super::console::connect_console_socket(Path::new(path))
+        .map_err(|error| Error { what: format!("cannot reach the seccomp agent at {path}"), ..error }.at(&origin))?;
     let message = serde_json::json!({
         "ociVersion": state["ociVersion"],
         "fds": ["seccompFd"],
@@ -27,9 +26,9 @@ pub fn hand_over(profile: &Profile, listener: &OwnedFd, state: &serde_json::Valu
         "metadata": profile.listener_metadata.clone().unwrap_or_default(),
         "state": state,
     });
-    raw::send_descriptor(socket.as_raw_fd(), message.to_string().as_bytes(), listener.as_raw_fd())
-        .map(drop)
-        .map_err(|errno| Error::refused(format!("cannot send the listener to {path}")).call("sendmsg", errno).at(&origin))
+    raw::send_descriptor(socket.as_raw_fd(), message.to_string().as_bytes(), listener.as_raw_fd()).map(drop).map_err(
+        |errno| Error::refused(format!("cannot send the listener to {path}")).call("sendmsg", errno).at(&origin),
+    )
 }
 
 /// Sends a pidfd to the socket of `--pidfd-socket`.

@@ -54,8 +54,9 @@ impl Meeting<'_> {
                 let how = match (&self.helpers, helpers) {
                     (Some((newuidmap, newgidmap)), true) => How::Helpers { newuidmap, newgidmap },
                     (None, true) => {
-                        return Err(Error::refused("mapping these ids needs newuidmap and newgidmap")
-                            .hint("install the package uidmap, and give the user ranges in /etc/subuid and /etc/subgid"));
+                        return Err(Error::refused("mapping these ids needs newuidmap and newgidmap").hint(
+                            "install the package uidmap, and give the user ranges in /etc/subuid and /etc/subgid",
+                        ));
                     }
                     _ => direct,
                 };
@@ -70,12 +71,12 @@ impl Meeting<'_> {
                 };
                 idmap(tree, &namespace, *recursive)
             }
-            ParentStep::Rlimit { resource, soft, hard } => raw::set_rlimit(child.pid, *resource, *soft, *hard)
-                .map(drop)
-                .map_err(|errno| {
+            ParentStep::Rlimit { resource, soft, hard } => {
+                raw::set_rlimit(child.pid, *resource, *soft, *hard).map(drop).map_err(|errno| {
                     let error = Error::refused(format!("cannot raise resource limit {resource} to {hard}"));
                     error.call("prlimit", errno).hint("raising a hard limit needs CAP_SYS_RESOURCE")
-                }),
+                })
+            }
             ParentStep::SystemdScope => (self.scope)(child.pid),
             ParentStep::WriteState(slot) => {
                 let file = self.slots.get(*slot).ok_or_else(|| Error::refused("the hooks' state has no file"))?;
@@ -105,11 +106,8 @@ pub fn calls(hooks: &[Hook]) -> Vec<HookCall> {
 }
 
 fn idmap(tree: &OwnedFd, namespace: &OwnedFd, recursive: bool) -> Result<()> {
-    let attributes = MountAttr {
-        attr_set: MOUNT_ATTR_IDMAP,
-        userns_fd: namespace.as_raw_fd() as u64,
-        ..MountAttr::default()
-    };
+    let attributes =
+        MountAttr { attr_set: MOUNT_ATTR_IDMAP, userns_fd: namespace.as_raw_fd() as u64, ..MountAttr::default() };
     let flags = AT_EMPTY_PATH | if recursive { AT_RECURSIVE } else { 0 };
     raw::mount_setattr(tree.as_raw_fd(), c"", flags as u32, &attributes).map(drop).map_err(|errno| {
         let error = Error::refused("cannot idmap the mount").call("mount_setattr", errno);

@@ -4,9 +4,7 @@
 use std::io::IoSliceMut;
 use std::os::fd::{AsFd, AsRawFd, BorrowedFd, OwnedFd};
 
-use nix::sys::socket::{
-    AddressFamily, ControlMessageOwned, MsgFlags, SockFlag, SockType, recvmsg, socketpair,
-};
+use nix::sys::socket::{AddressFamily, ControlMessageOwned, MsgFlags, SockFlag, SockType, recvmsg, socketpair};
 
 use super::child::Child;
 use super::opening::Slots;
@@ -47,9 +45,7 @@ pub fn start(
     drop(theirs);
     let met = listen(plan, &ours, |barrier| meet(barrier, &forked));
     match met {
-        Ok((terminal, listener)) => {
-            Ok(Launched { pid: forked.pid, pidfd: forked.pidfd, terminal, listener })
-        }
+        Ok((terminal, listener)) => Ok(Launched { pid: forked.pid, pidfd: forked.pidfd, terminal, listener }),
         Err(error) => {
             let _ = raw::pidfd_send_signal(forked.pidfd.as_raw_fd(), libc::SIGKILL);
             let _ = raw::wait4(forked.pid, libc::__WALL);
@@ -63,8 +59,7 @@ fn clone(plan: &Plan, slots: &Slots, cgroup: Option<BorrowedFd<'_>>, theirs: &Ow
     let strings = |range| Strings::new(arena.texts(range).iter().map(|text| arena.c_str(*text)));
     let (arguments, environment) = payload(plan);
     let with_home = plan.child.iter().any(|step| matches!(step.operation, Operation::FindHome(_)));
-    let hooks: Vec<_> =
-        arena.hooks.iter().map(|hook| (strings(hook.arguments), strings(hook.environment))).collect();
+    let hooks: Vec<_> = arena.hooks.iter().map(|hook| (strings(hook.arguments), strings(hook.environment))).collect();
     let argv = strings(arguments);
     let mut environment = Environment::new(arena.texts(environment).iter().map(|text| arena.c_str(*text)), with_home);
     let mut numbers = slots.numbers();
@@ -126,9 +121,8 @@ impl Around {
     fn enter(plan: &Plan, slots: &Slots) -> Result<Self> {
         let mut around = Around { back: Vec::new() };
         for (slot, flag) in &plan.born_in {
-            let failed = |call: &'static str| {
-                move |errno| Error::refused("cannot join the pid namespace").call(call, errno)
-            };
+            let failed =
+                |call: &'static str| move |errno| Error::refused("cannot join the pid namespace").call(call, errno);
             let own = open(libc::AT_FDCWD, c"/proc/self/ns/pid", libc::O_RDONLY, 0).map_err(failed("open"))?;
             let namespace = slots.get(*slot).ok_or_else(|| failed("setns")(libc::EBADF))?;
             raw::setns(namespace.as_raw_fd(), *flag).map_err(failed("setns"))?;
@@ -147,12 +141,7 @@ impl Around {
 }
 
 /// A first stage joins namespaces and makes the child as its own sibling; it tells the child's id through a pipe.
-fn staged(
-    plan: &Plan,
-    slots: &Slots,
-    cgroup: Option<BorrowedFd<'_>>,
-    mut run: impl FnMut() -> i32,
-) -> Result<Forked> {
+fn staged(plan: &Plan, slots: &Slots, cgroup: Option<BorrowedFd<'_>>, mut run: impl FnMut() -> i32) -> Result<Forked> {
     let (reader, writer) = nix::unistd::pipe2(nix::fcntl::OFlag::O_CLOEXEC)
         .map_err(|errno| Error::refused("cannot make a pipe").call("pipe2", errno as i32))?;
     let numbers: Vec<(i32, u64)> =
@@ -225,9 +214,8 @@ fn receive(socket: &OwnedFd) -> Result<Option<(Record, Option<OwnedFd>)>> {
     let mut control = nix::cmsg_space!([i32; 1]);
     let mut slices = [IoSliceMut::new(&mut bytes)];
     let flags = MsgFlags::MSG_CMSG_CLOEXEC;
-    let failed = |errno: nix::errno::Errno| {
-        Error::refused("cannot hear the container's process").call("recvmsg", errno as i32)
-    };
+    let failed =
+        |errno: nix::errno::Errno| Error::refused("cannot hear the container's process").call("recvmsg", errno as i32);
     let message = loop {
         match recvmsg::<()>(socket.as_fd().as_raw_fd(), &mut slices, Some(&mut control), flags) {
             Err(nix::errno::Errno::EINTR) => {}

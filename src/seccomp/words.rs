@@ -137,6 +137,14 @@ words! {
     }
 }
 
+impl Flag {
+    /// Whether the running kernel has it: all but one are older than the oldest kernel kiste runs on.
+    pub fn is_supported(self) -> bool {
+        let killable = libc::SECCOMP_FILTER_FLAG_WAIT_KILLABLE_RECV | libc::SECCOMP_FILTER_FLAG_NEW_LISTENER;
+        self != Flag::WaitKillableRecv || crate::kernel::parent::knows_filter_flags(killable as u32)
+    }
+}
+
 impl Architecture {
     /// The architecture this program was built for, if a profile can name it.
     pub const NATIVE: Option<Architecture> = if cfg!(target_arch = "x86_64") {

@@ -19,5 +19,5 @@ pub use directory::{Container, Guard, Reserved};
 pub use gate::{GateEnds, LONGEST_FAILURE, Outcome, open_gate};
 pub use id::check_id;
 pub use identity::{ProcessIdentity, boot_id};
-pub use record::{Phase, Record, Status, timestamp};
+pub use record::{Phase, Record, Status};
 pub use root::{StateRoot, default_root};
