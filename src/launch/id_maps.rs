@@ -261,4 +261,55 @@ mod tests {
         let lied = write_maps(child.0.pid, &[(0, 1, 1)], &[(0, 1, 1)], &helpers("/bin/true")).unwrap_err().to_string();
         assert!(lied.contains("not the map that was asked for"), "{lied}");
     }
+
+    /// What newuidmap(1) and newgidmap(1) do for a user with sub-ids: for this one, or, for root, for the test ground's
+    /// user. Without such a user there is nothing to see.
+    #[test]
+    fn helpers_map_sub_ids() {
+        use crate::host::{Facts, Needs};
+        use std::os::unix::process::CommandExt;
+        if nix::unistd::geteuid().is_root() {
+            let passwd = std::fs::read_to_string("/etc/passwd").unwrap();
+            let Some(line) = passwd.lines().find(|line| line.starts_with("kiste-test:")) else { return };
+            let ids: Vec<u32> = line.split(':').skip(2).take(2).map(|id| id.parse().unwrap()).collect();
+            // Copied to where the user may read it.
+            let copy = std::env::temp_dir().join(format!("kiste-id-maps-test-{}", std::process::id()));
+            std::fs::copy(std::env::current_exe().unwrap(), &copy).unwrap();
+            let result = std::process::Command::new(&copy)
+                .args(["--exact", "launch::id_maps::tests::helpers_map_sub_ids", "--nocapture"])
+                .gid(ids[1])
+                .uid(ids[0])
+                .current_dir("/")
+                .output();
+            std::fs::remove_file(&copy).unwrap();
+            let output = result.unwrap();
+            let text = String::from_utf8_lossy(&output.stdout);
+            assert!(output.status.success() && text.contains("1 passed"), "{text}");
+            return;
+        }
+        let facts = Facts::for_start(&Needs { subordinate: true, ..Needs::default() }).unwrap();
+        let subordinate = facts.subordinate.unwrap();
+        let (Ok(newuidmap), Ok(newgidmap)) =
+            (subordinate.newuidmap.path("newuidmap"), subordinate.newgidmap.path("newgidmap"))
+        else {
+            return;
+        };
+        let map = |own: u32, ranges: &[(u32, u32)]| {
+            let mut next = 1;
+            let mut map = vec![(0, own, 1)];
+            for (first, count) in ranges {
+                map.push((next, *first, *count));
+                next += count;
+            }
+            map
+        };
+        let (users, groups) = (map(facts.uid, &subordinate.users), map(facts.gid, &subordinate.groups));
+        let child = Waiting::new();
+        let how = How::Helpers { newuidmap, newgidmap };
+        let foreign = write_maps(child.0.pid, &[(0, 1, 1)], &groups, &how).unwrap_err().to_string();
+        assert!(foreign.contains("newuidmap failed: exit status 1") && foreign.contains("/etc/subuid"), "{foreign}");
+        write_maps(child.0.pid, &users, &groups, &how).unwrap();
+        compare(child.0.pid, "gid_map", &groups).unwrap();
+        assert!(users.len() > 1, "{users:?}");
+    }
 }

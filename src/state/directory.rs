@@ -134,7 +134,7 @@ impl Drop for Reserved {
         let Some(container) = self.container.take() else { return };
         // Without the lock the name may be somebody else's by now, so then nothing is touched.
         if self.locked || container.wait_for_lock().is_ok_and(|()| container.is_gone() == Ok(false)) {
-            let _ = container.remove();
+            let _ = container.clear();
             let _ = parent::flock(container.directory.as_raw_fd(), libc::LOCK_UN);
         }
     }
@@ -323,12 +323,29 @@ impl Container {
         Ok(if paused() { Status::Paused } else { Status::Running })
     }
 
-    /// Removes the directory with all that is in it, record last, so that a removal cut short can be done again. The
-    /// caller holds the lock and has seen to the processes. Nothing is followed and no mount is entered.
+    /// Removes the directory. The caller holds the lock, and has ended the processes by a record that it read before it
+    /// had the lock: so the record is looked at once more.
     ///
     /// # Errors
-    /// When something can't be removed.
+    /// `Kind::Refused` when the container is being made, or its first process lives: somebody was faster, begin again.
+    /// Or when something can't be removed.
     pub fn remove(&self) -> Result<()> {
+        let busy = |why: &str| Err(Error::refused(format!("container \"{}\" cannot be removed: {why}", self.id)));
+        // One that can't be read tells nothing, and would otherwise be there for ever.
+        if let Ok(Some(record)) = self.record_if_any() {
+            if record.is_being_made()? {
+                return busy("it is being created");
+            }
+            if record.live_init()?.is_some() {
+                return busy("its first process still runs");
+            }
+        }
+        self.clear()
+    }
+
+    /// Removes the directory with all that is in it, record last, so that a removal cut short can be done again. Nothing
+    /// is followed and no mount is entered.
+    fn clear(&self) -> Result<()> {
         let failed = self.failed("remove the directory", "unlink");
         empty(&self.directory, 0).map_err(&failed)?;
         unlink(self.directory.as_raw_fd(), RECORD, 0).map_err(&failed)?;

@@ -44,7 +44,7 @@ impl ProcessIdentity {
     /// When /proc can't be read, which is not an answer.
     pub fn is_alive(&self) -> Result<bool> {
         let found = stat(self.pid)?;
-        Ok(found.is_some_and(|stat| stat.start_time == self.start_time && !matches!(stat.state, b'Z' | b'X' | b'x')))
+        Ok(found.is_some_and(|stat| stat.start_time == self.start_time && !stat.has_ended()))
     }
 
     /// A pidfd of this very process, or nothing when it has ended: the start time is read after the descriptor is
@@ -87,7 +87,15 @@ impl ProcessIdentity {
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 struct Stat {
     state: u8,
+    threads: u64,
     start_time: u64,
+}
+
+impl Stat {
+    /// The state is that of the first thread: it may have ended, and be shown as zombie, while others go on.
+    fn has_ended(&self) -> bool {
+        matches!(self.state, b'Z' | b'X' | b'x') && self.threads <= 1
+    }
 }
 
 /// Reads /proc/PID/stat; nothing when there is no such process.
@@ -121,15 +129,15 @@ fn proc_is_there() -> Result<()> {
     }
 }
 
-/// Fields 3 and 22. The name in field 2 is chosen by the process and may hold spaces, newlines and `)`: what counts is
+/// Fields 3, 20 and 22. The name in field 2 is chosen by the process and may hold spaces, newlines and `)`: what counts is
 /// the last `)`, as every later field is a number.
 fn parse(line: &[u8]) -> Option<Stat> {
     let end = line.iter().rposition(|byte| *byte == b')')?;
     let mut fields = line.get(end + 1..)?.split(|byte| byte.is_ascii_whitespace()).filter(|field| !field.is_empty());
     let state = *fields.next()?.first()?;
-    // Field 4 is the next, so field 22 is the 19th from here.
-    let start_time = std::str::from_utf8(fields.nth(18)?).ok()?.parse().ok()?;
-    Some(Stat { state, start_time })
+    let mut number = |skip| std::str::from_utf8(fields.nth(skip)?).ok()?.parse().ok();
+    // Field 4 is the next, so 16 are skipped to field 20, and one more to field 22.
+    Some(Stat { state, threads: number(16)?, start_time: number(1)? })
 }
 
 /// The id of this boot (random(4)): it tells records of an earlier boot apart when the state directory outlives one.
@@ -150,10 +158,10 @@ mod tests {
 
     #[test]
     fn the_name_may_hold_anything() {
-        let tail = "S 1 2 3 4 5 6 7 8 9 10 11 12 13 14 15 16 17 18 424242 20 21\n";
+        let tail = "S 1 2 3 4 5 6 7 8 9 10 11 12 13 14 15 16 3 18 424242 20 21\n";
         for name in ["sh", "a) Z 1 2", "x\n(y", ") R", "((("] {
             let line = format!("77 ({name}) {tail}");
-            assert_eq!(parse(line.as_bytes()), Some(Stat { state: b'S', start_time: 424_242 }), "{name:?}");
+            assert_eq!(parse(line.as_bytes()), Some(Stat { state: b'S', threads: 3, start_time: 424_242 }), "{name:?}");
         }
         for bad in ["", "77 (sh", "77 (sh) S 1 2", "77 (sh) S 1 2 3 4 5 6 7 8 9 10 11 12 13 14 15 16 17 18 x"] {
             assert_eq!(parse(bad.as_bytes()), None, "{bad:?}");
@@ -185,5 +193,11 @@ mod tests {
             std::thread::sleep(std::time::Duration::from_millis(10));
             !identity.is_alive().unwrap()
         })
+    }
+
+    #[test]
+    fn a_process_outlives_its_first_thread() {
+        let stat = |state, threads| Stat { state, threads, start_time: 0 }.has_ended();
+        assert_eq!((stat(b'Z', 1), stat(b'Z', 2), stat(b'S', 1)), (true, false, false));
     }
 }
