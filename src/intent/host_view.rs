@@ -33,7 +33,7 @@ const ROOT_RANGE: (u32, u32) = (0x6FFF_0000, 0x1_0000);
 const MOST_IDS: u32 = 0x1_0000;
 
 /// What the caller wants and what the host offers; all of it plain data.
-#[derive(Clone, Debug, Default)]
+#[derive(Clone, Debug, Default, serde::Serialize, serde::Deserialize)]
 pub struct HostView {
     /// The program and its arguments; without it `/bin/sh`.
     pub args: Option<Vec<String>>,
@@ -57,6 +57,7 @@ pub struct HostView {
     /// Host paths below `/run` and `/tmp` that stay visible, read-only (the resolver's files).
     pub shown: Vec<String>,
     /// The seccomp profile.
+    #[serde(skip)]
     pub seccomp: Option<Profile>,
 }
 
