@@ -3,7 +3,10 @@
 pub mod arguments;
 mod command_control;
 mod command_events;
+mod command_exec;
+mod command_explain;
 mod command_features;
+mod command_run;
 pub mod command_spec;
 mod command_state;
 mod command_update;
@@ -14,6 +17,7 @@ pub mod options;
 pub mod output;
 mod parse;
 mod pattern;
+mod prepare;
 mod words;
 
 pub use arguments::{Command, Global, Invocation};
@@ -50,8 +54,11 @@ pub fn run(global: &Global, command: Command) -> anyhow::Result<u8> {
         Command::Features => command_features::run(global),
         Command::Spec(arguments) => command_spec::run(global, arguments),
         Command::Version => Ok(output::print(&command_version::text(global.called_as)).map(|()| 0)?),
-        // The rooms behind these are being built.
-        other => anyhow::bail!("this build cannot carry out {other:?} yet"),
+        Command::Create(arguments) => command_run::create(global, &arguments),
+        Command::Run(arguments) => command_run::run(global, &arguments),
+        Command::Start(id) => command_run::start(global, &id),
+        Command::Exec(arguments) => command_exec::run(global, &arguments),
+        Command::Explain(arguments) => command_explain::run(global, &arguments),
     }
 }
 

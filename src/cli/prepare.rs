@@ -71,9 +71,8 @@ pub(super) fn prepare(arguments: &RunArguments, facts: Option<Facts>, layout: Op
 }
 
 fn needs(intent: &Intent) -> Needs {
-    let labelled = |process: &crate::intent::Process| {
-        process.apparmor_profile.is_some() || process.selinux_label.is_some()
-    };
+    let labelled =
+        |process: &crate::intent::Process| process.apparmor_profile.is_some() || process.selinux_label.is_some();
     Needs { security_modules: intent.process.as_ref().is_some_and(labelled), ..Needs::default() }
 }
 
@@ -141,7 +140,7 @@ fn embedded(command: &[std::ffi::OsString], facts: &Facts) -> Result<HostView> {
     let args: Vec<String> = command.iter().map(text).collect::<Result<_>>()?;
     let privileged = facts.capabilities & (1 << 7) != 0;
     let usable = |sub: &&Subordinate| {
-        privileged || matches!((&sub.newuidmap, &sub.newgidmap), (Helper::Found(_), Helper::Found(_)))
+        privileged || matches!((&sub.newuidmap, &sub.newgidmap), (Helper::Usable(_), Helper::Usable(_)))
     };
     let sub = facts.subordinate.as_ref().filter(usable);
     Ok(HostView {
@@ -184,6 +183,24 @@ pub(super) fn stored_intent(config: &[u8], bundle: &Path) -> Result<Intent> {
     from_oci::from_oci(config, bundle)
 }
 
+/// A stored container, prepared again: for `exec` and for the words of a failed `start`.
+///
+/// # Errors
+/// When the stored configuration is damaged.
+pub(super) fn again(config: &[u8], bundle: &Path) -> Result<Prepared> {
+    let intent = stored_intent(config, bundle)?;
+    let facts = Facts::for_start(&needs(&intent))?;
+    Ok(Prepared {
+        intent,
+        config: config.to_vec(),
+        bundle: bundle.to_owned(),
+        facts,
+        layout: Layout::read()?,
+        host_entries: Vec::new(),
+        hard_limits: BTreeMap::new(),
+    })
+}
+
 /// What of the host's root the embedded default shows: programs and their data, nobody's home.
 fn host_entries() -> Result<Vec<HostEntry>> {
     const SHOWN: &[&str] =
@@ -218,9 +235,9 @@ pub(super) fn preserved(preserve_fds: u32, pid_one: bool) -> Result<(u32, Vec<St
     let mut environment = Vec::new();
     let mut count = preserve_fds;
     if let Some(text) = listen {
-        let number: u32 = text
-            .parse()
-            .map_err(|_| Error::input(format!("{text:?} is no number of descriptors")).at(&Origin::fixed("LISTEN_FDS")))?;
+        let number: u32 = text.parse().map_err(|_| {
+            Error::input(format!("{text:?} is no number of descriptors")).at(&Origin::fixed("LISTEN_FDS"))
+        })?;
         count = count.saturating_add(number);
         environment.push(format!("LISTEN_FDS={number}"));
         if pid_one {
@@ -267,12 +284,21 @@ pub(super) fn driver(global: &Global) -> CgroupDriver {
 /// newuidmap(1) and newgidmap(1), where facts know them.
 pub(super) fn helpers(facts: &Facts) -> Option<(PathBuf, PathBuf)> {
     match facts.subordinate.as_ref().map(|sub| (&sub.newuidmap, &sub.newgidmap)) {
-        Some((Helper::Found(users), Helper::Found(groups))) => Some((users.clone(), groups.clone())),
+        Some((Helper::Usable(users), Helper::Usable(groups))) => Some((users.clone(), groups.clone())),
         _ => None,
     }
 }
 
 impl Prepared {
+    /// Reads the security modules if the process wants a label: exec may bring one that the container had not.
+    ///
+    /// # Errors
+    /// When they can't be read.
+    pub(super) fn need_labels(&mut self) -> Result<()> {
+        let needs = needs(&self.intent);
+        self.facts.add(&needs)
+    }
+
     /// The request for a container.
     pub(super) fn request<'a>(&'a self, global: &Global, id: &'a str) -> Request<'a> {
         Request {

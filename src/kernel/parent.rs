@@ -204,6 +204,6 @@ mod tests {
 pub fn hard_limit(resource: u32) -> Raw<u64> {
     let mut limit = [0u64; 2];
     // SAFETY: the kernel writes one `struct rlimit64` of two words into `limit`.
-    unsafe { raw::syscall(libc::SYS_prlimit64, [0, resource as usize, 0, limit.as_mut_ptr() as usize, 0, 0]) }?;
+    unsafe { syscall(libc::SYS_prlimit64, [0, resource as usize, 0, limit.as_mut_ptr() as usize, 0, 0]) }?;
     Ok(limit[1])
 }

@@ -5,6 +5,7 @@ use std::os::fd::{AsFd, AsRawFd};
 use std::path::{Path, PathBuf};
 
 use super::agent;
+pub use super::agent::send_pidfd;
 use super::hooks::run_hooks;
 use super::meeting::{Meeting, calls};
 use super::opening::{Slots, open_all};
@@ -82,6 +83,7 @@ pub fn make(mut reserved: Reserved, making: &Making<'_>) -> Result<Made> {
     record.annotations = making.intent.annotations.clone();
     record.console = making.intent.process.as_ref().is_some_and(|process| process.terminal);
     record.seccomp_notify = making.intent.seccomp.as_ref().is_some_and(|profile| profile.listener_path.is_some());
+    record.extra = serde_json::json!({ "steps": plan.child.len() });
     let planned = plan.cgroup.as_ref().map(Group::planned);
     record.cgroup = group_value(planned.as_ref())?;
     if making.notify {
@@ -162,8 +164,8 @@ fn launch(
     let launched = start::start(making.plan, slots, directory, |barrier, child| meeting.at(barrier, child))?;
     let finished = finish(reserved, making, record, &launched);
     if finished.is_err() {
-        let _ = crate::kernel::raw::pidfd_send_signal(launched.pidfd.as_raw_fd(), libc::SIGKILL);
-        let _ = crate::kernel::raw::wait4(launched.pid, libc::__WALL);
+        let _ = crate::kernel::raw::pidfd_send_signal(launched.init.pidfd.as_raw_fd(), libc::SIGKILL);
+        let _ = crate::kernel::raw::wait4(launched.init.pid, libc::__WALL);
     }
     finished.map(|()| launched)
 }
@@ -171,18 +173,18 @@ fn launch(
 /// F: the agent, the record, the pid file.
 fn finish(reserved: &mut Reserved, making: &Making<'_>, record: &mut Record, launched: &Launched) -> Result<()> {
     if let (Some(listener), Some(profile)) = (&launched.listener, &making.intent.seccomp) {
-        let state = state_json(record, &making.intent.version, "creating", launched.pid);
-        agent::hand_over(profile, listener, &state, launched.pid)?;
+        let state = state_json(record, &making.intent.version, "creating", launched.init.pid);
+        agent::hand_over(profile, listener, &state, launched.init.pid)?;
     }
     // A payload that has ended already has left a zombie, whose start time is still there.
-    record.init = Some(ProcessIdentity::read(launched.pid)?);
+    record.init = Some(ProcessIdentity::read(launched.init.pid)?);
     record.phase = Phase::Created;
     reserved.write_record(record)?;
     if let Some(path) = making.pidfd_socket {
-        agent::send_pidfd(path, &launched.pidfd)?;
+        agent::send_pidfd(path, &launched.init.pidfd)?;
     }
     match making.pid_file {
-        Some(path) => write_pid_file(path, launched.pid),
+        Some(path) => write_pid_file(path, launched.init.pid),
         None => Ok(()),
     }
 }

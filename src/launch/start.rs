@@ -19,10 +19,8 @@ use crate::plan::{Barrier, Operation, Plan};
 /// A launched child.
 #[derive(Debug)]
 pub struct Launched {
-    /// Its id in the runtime's pid namespace.
-    pub pid: i32,
-    /// Its pidfd.
-    pub pidfd: OwnedFd,
+    /// Its process: id in the runtime's pid namespace, and pidfd.
+    pub init: Forked,
     /// The master of its terminal (foreground).
     pub terminal: Option<OwnedFd>,
     /// Its seccomp listener.
@@ -45,7 +43,7 @@ pub fn start(
     drop(theirs);
     let met = listen(plan, &ours, |barrier| meet(barrier, &forked));
     match met {
-        Ok((terminal, listener)) => Ok(Launched { pid: forked.pid, pidfd: forked.pidfd, terminal, listener }),
+        Ok((terminal, listener)) => Ok(Launched { init: forked, terminal, listener }),
         Err(error) => {
             let _ = raw::pidfd_send_signal(forked.pidfd.as_raw_fd(), libc::SIGKILL);
             let _ = raw::wait4(forked.pid, libc::__WALL);

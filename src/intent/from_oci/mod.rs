@@ -92,6 +92,14 @@ pub fn read_process(text: &[u8]) -> Result<(Process, Vec<String>)> {
     Ok((process, notes.warnings.into_inner()))
 }
 
+/// The rules of a process that `exec`'s options made.
+///
+/// # Errors
+/// The first that is broken.
+pub fn check_process(process: &Process) -> Result<()> {
+    contradictions::process(process)
+}
+
 /// Reads resources, as `update --resources` names them in a file or on standard input.
 ///
 /// # Errors
