@@ -196,8 +196,8 @@ fn filesystem(story: &mut Story<'_>, mount: &Mount) -> Slot {
     let parameters = parameters(story, mount, fstype);
     let fstype = story.plan.arena.text(fstype);
     let into = story.slot();
-    let flags = mount.options.set & !mount.options.clear;
-    let attributes = flags as u32;
+    // fsmount(2) starts from nothing: there is nothing to clear.
+    let attributes = mount.options.set as u32;
     story.step(Operation::Filesystem { fstype, parameters, attributes, into }, &mount.origin);
     recursive_attributes(story, mount, into);
     propagate(story, mount, into);

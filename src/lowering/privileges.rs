@@ -31,16 +31,32 @@ pub fn labels(story: &mut Story<'_>) -> Result<()> {
     Ok(())
 }
 
-/// Compiles the profile into the arena, once.
+/// The profile's program, compiled once.
+fn program(story: &mut Story<'_>) -> Result<Option<&seccomp::Program>> {
+    if story.filter.is_none() {
+        let Some(profile) = &story.request.intent.seccomp else { return Ok(None) };
+        let Some(native) = seccomp::Architecture::NATIVE else {
+            return Err(Error::input("no seccomp profile can be compiled for this machine").at(&profile.origin));
+        };
+        let program = seccomp::compile(profile, native)?;
+        for warning in &program.warnings {
+            crate::log::debug(warning);
+        }
+        story.filter = Some(program);
+    }
+    Ok(story.filter.as_ref())
+}
+
+/// Whether calls are answered by a listener.
+pub fn notifies(story: &mut Story<'_>) -> Result<bool> {
+    Ok(program(story)?.is_some_and(|program| program.notifies))
+}
+
+/// The filter as an operation.
 fn filter(story: &mut Story<'_>) -> Result<Option<Operation>> {
-    let Some(profile) = &story.request.intent.seccomp else { return Ok(None) };
-    let Some(native) = seccomp::Architecture::NATIVE else {
-        return Err(Error::input("no seccomp profile can be compiled for this machine").at(&profile.origin));
-    };
-    let program = seccomp::compile(profile, native)?;
-    story.plan.warnings.extend(program.warnings.iter().cloned());
-    let listener = program.notifies.then(|| story.slot());
-    let (flags, bytes) = (program.flags, program.bytes());
+    let Some(program) = program(story)? else { return Ok(None) };
+    let (flags, bytes, notifies) = (program.flags, program.bytes(), program.notifies);
+    let listener = notifies.then(|| story.slot());
     let program = story.plan.arena.bytes(&bytes);
     Ok(Some(Operation::InstallFilter { program, flags, listener }))
 }

@@ -192,14 +192,16 @@ pub fn handover(story: &mut Story<'_>) -> Result<()> {
     let (Some(process), Some((candidates, environment))) = (process(story), story.handover) else { return Ok(()) };
     let from = 3 + story.request.preserved;
     let state = story.state_file.filter(|_| !story.request.intent.hooks.start_container.is_empty());
+    let mut early = false;
     let gate = story.request.gated.then(|| (story.slot(), story.slot()));
     if let Some((gate, outcome)) = gate {
         for (name, into) in [("gate", gate), ("outcome", outcome)] {
             story.open(Open::Given { name, into }, &OWN);
         }
         story.own(Operation::CloseAll { from, keep: [Some(gate), Some(outcome), state] });
-        if story.has_listener() {
-            // The listener goes to the parent before it stops listening: the filter can't wait for `start`.
+        // The listener goes to the parent before it stops listening: the filter can't wait for `start`.
+        early = privileges::notifies(story)?;
+        if early {
             privileges::late_filter(story)?;
         }
         story.own(Operation::Ready);
@@ -212,7 +214,7 @@ pub fn handover(story: &mut Story<'_>) -> Result<()> {
         start_hooks(story)?;
         story.own(Operation::CloseAll { from, keep: [None; 3] });
     }
-    if !(gate.is_some() && story.has_listener()) {
+    if !early {
         privileges::late_filter(story)?;
     }
     let arguments: Range = story.plan.arena.list(&process.args);

@@ -102,6 +102,8 @@ pub struct Story<'a> {
     pub terminal: Option<Slot>,
     /// The memfd with the state that hooks read.
     pub state_file: Option<Slot>,
+    /// The seccomp program, once it was compiled.
+    pub filter: Option<crate::seccomp::Program>,
     /// Candidates and environment of the execve to come.
     pub handover: Option<(Range, Range)>,
 }
@@ -137,6 +139,7 @@ impl<'a> Story<'a> {
             console: None,
             terminal: None,
             state_file: None,
+            filter: None,
             handover: None,
         };
         story.root = story.slot();
@@ -246,12 +249,6 @@ impl<'a> Story<'a> {
     /// The runtime's own hard limit.
     pub fn hard_limit(&self, resource: u32) -> u64 {
         self.request.hard_limits.get(&resource).copied().unwrap_or(u64::MAX)
-    }
-
-    /// Whether the profile has calls that a listener answers.
-    pub fn has_listener(&self) -> bool {
-        let profile = self.request.intent.seccomp.as_ref();
-        profile.is_some_and(|profile| profile.rules.iter().any(|rule| rule.action == crate::seccomp::Action::Notify))
     }
 
     /// The finished plan.

@@ -171,32 +171,25 @@ fn texts(plan: &Plan) -> Result<()> {
     if lists && parameters { Ok(()) } else { Err(defect(0, "a string lies outside the arena")) }
 }
 
-/// Calls that follow the filter in the child, as (name, arguments known).
-const AFTER_LATE_FILTER: &[&str] = &["execve"];
-const AFTER_EARLY_FILTER: &[&str] = &["capset", "setresuid", "setresgid", "prctl", "close_range", "chdir", "getcwd"];
-
-/// Runs the filter over the system calls still to come.
+/// Runs the filter over the system calls still to come: those of the steps that are left.
 fn filters(plan: &Plan) -> Result<()> {
     for (index, step) in plan.child.iter().enumerate() {
         let Op::InstallFilter { program, .. } = step.operation else { continue };
-        let program = instructions(plan.arena.get(program));
-        let early = plan.child.iter().skip(index).any(|step| step.operation == Op::SetCapabilities);
-        let names = if early { [AFTER_LATE_FILTER, AFTER_EARLY_FILTER].concat() } else { AFTER_LATE_FILTER.to_vec() };
         let Some((native, audit)) = seccomp::Architecture::NATIVE.and_then(|native| Some((native, native.audit()?)))
         else {
             continue;
         };
-        for name in names {
-            let Some(number) = seccomp::syscall_number(native, name) else { continue };
-            let verdict = seccomp::evaluate(&program, audit, number, [0; 6]);
-            if !verdict.runs() {
-                let later = plan.child.iter().skip(index + 1).position(|step| calls(step.operation) == Some(name));
-                let step_number = later.map_or(plan.child.len(), |later| index + 2 + later);
-                let error = Error::input(format!(
-                    "the profile denies {name}, which kiste needs after it, at step {step_number}"
-                ));
-                let error = error.hint("allow it, or set process.noNewPrivileges so that the filter comes last");
-                return Err(plan.origin(step.origin).map_or(error.clone(), |origin| error.at(origin)));
+        let program = instructions(plan.arena.get(program));
+        for (later, left) in plan.child.iter().enumerate().skip(index + 1) {
+            for (name, arguments) in calls(plan, left.operation) {
+                let Some(number) = seccomp::syscall_number(native, name) else { continue };
+                if !seccomp::evaluate(&program, audit, number, arguments).runs() {
+                    let what = format!("the profile denies {name}, which is needed after it at step {}", later + 1);
+                    let error = Error::input(what).hint(
+                        "allow it for set-up, or set process.noNewPrivileges, which makes the filter the last step",
+                    );
+                    return Err(plan.origin(step.origin).map_or(error.clone(), |origin| error.at(origin)));
+                }
             }
         }
     }
@@ -214,16 +207,34 @@ fn instruction(bytes: &[u8]) -> seccomp::Instruction {
     seccomp::Instruction { code: u16::from_ne_bytes([low, high]), jt, jf, k: u32::from_ne_bytes(k) }
 }
 
-/// The call that an operation after the filter makes.
-fn calls(operation: Op) -> Option<&'static str> {
+/// The calls that an operation behind a filter makes, with the arguments that a profile may look at.
+fn calls(plan: &Plan, operation: Op) -> Vec<(&'static str, [u64; 6])> {
+    let prctl = |option: i32, argument: u64| ("prctl", [option as u64, argument, 0, 0, 0, 0]);
+    let none = |name: &'static str| (name, [0; 6]);
     match operation {
-        Op::SetCapabilities => Some("capset"),
-        Op::SetIds { .. } => Some("setresuid"),
-        Op::DropBounding { .. } | Op::Ambient(_) => Some("prctl"),
-        Op::CloseAll { .. } => Some("close_range"),
-        Op::ChangeDirectory { .. } => Some("chdir"),
-        Op::CheckDirectory => Some("getcwd"),
-        Op::Execute { .. } => Some("execve"),
-        _ => None,
+        Op::SetCapabilities => vec![none("capset")],
+        Op::SetGroups => vec![("setgroups", [plan.arena.groups.len() as u64, 0, 0, 0, 0, 0])],
+        Op::SetIds { uid, gid } => {
+            let three = |id: u32| [id as u64, id as u64, id as u64, 0, 0, 0];
+            vec![("setresgid", three(gid)), ("setresuid", three(uid))]
+        }
+        Op::DropBounding { keep, last } => {
+            let dropped = (0..=last as u64).find(|capability| keep & (1 << capability.min(&63)) == 0);
+            vec![prctl(libc::PR_CAPBSET_DROP, dropped.unwrap_or(0))]
+        }
+        Op::Ambient(_) => vec![prctl(libc::PR_CAP_AMBIENT, libc::PR_CAP_AMBIENT_CLEAR_ALL as u64)],
+        Op::KeepCapabilities => vec![prctl(libc::PR_SET_KEEPCAPS, 1)],
+        Op::NoNewPrivileges => vec![prctl(libc::PR_SET_NO_NEW_PRIVS, 1)],
+        Op::Rlimit { resource, .. } => vec![("prlimit64", [0, resource as u64, 1, 0, 0, 0])],
+        Op::CloseAll { from, .. } => vec![("close_range", [from as u64, u32::MAX as u64, 0, 0, 0, 0])],
+        Op::ChangeDirectory { .. } => vec![none("chdir")],
+        Op::CheckDirectory => vec![none("getcwd")],
+        Op::FindExecutable(_) => vec![none("faccessat2"), none("statx")],
+        Op::FindHome(_) => vec![none("openat"), none("read"), none("close")],
+        Op::Ready => vec![none("sendto"), none("close")],
+        Op::WaitGate { .. } => vec![none("read"), none("close")],
+        Op::SpawnHook { .. } => vec![none("clone3"), none("dup3"), none("close_range"), none("execve"), none("wait4")],
+        Op::Execute { .. } => vec![none("execve")],
+        _ => Vec::new(),
     }
 }
