@@ -32,7 +32,7 @@ pub fn labels(story: &mut Story<'_>) -> Result<()> {
 }
 
 /// The profile's program, compiled once.
-fn program(story: &mut Story<'_>) -> Result<Option<&seccomp::Program>> {
+fn program<'s>(story: &'s mut Story<'_>) -> Result<Option<&'s seccomp::Program>> {
     if story.filter.is_none() {
         let Some(profile) = &story.request.intent.seccomp else { return Ok(None) };
         let Some(native) = seccomp::Architecture::NATIVE else {
