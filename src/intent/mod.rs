@@ -45,7 +45,8 @@ pub struct Intent {
     pub masked_paths: Vec<Placed<String>>,
     /// Paths made read-only.
     pub readonly_paths: Vec<Placed<String>>,
-    /// Kernel parameters of the container's own namespaces: name with dots, value.
+    /// Kernel parameters of the container's own namespaces: name, value. Dots separate the name's parts, a slash stands for a
+    /// dot within one (`net.ipv4.conf.eth0/1.forwarding`).
     pub sysctls: Vec<(Placed<String>, String)>,
     /// The first process; absent for `create` of a bundle without `process`.
     pub process: Option<Process>,
@@ -331,7 +332,7 @@ pub struct Hooks {
 pub struct Hook {
     /// Absolute path.
     pub path: String,
-    /// argv, including argv[0]; the path alone if the input gave none.
+    /// argv, including `argv[0]`; the path alone if the input gave none.
     pub args: Vec<String>,
     /// The whole environment, nothing is added.
     pub env: Vec<String>,

@@ -68,14 +68,20 @@ pub fn shown(text: &str) -> String {
 /// Parses a whole text. `what` names it in messages (`config.json`).
 ///
 /// # Errors
-/// The text is longer than [`LONGEST`], is not JSON (RFC 8259), is nested deeper than 127 levels, has more than
+/// The text is longer than [`LONGEST`], is not UTF-8 or not JSON (RFC 8259), is nested deeper than 127 levels, has more than
 /// [`MOST_VALUES`] values, or an object has a key twice. The error's origin is the JSON pointer of the place.
 pub fn parse<'a>(text: &'a [u8], what: &str) -> Result<Value<'a>> {
     if text.len() > LONGEST {
         return Err(Error::input(format!("{what} has {} bytes, at most {LONGEST} are read", text.len())));
     }
+    // Once for the whole text, instead of serde_json's check of each string.
+    let utf8 = std::str::from_utf8(text).map_err(|error| {
+        let place = pointer_at(text, error.valid_up_to());
+        let error = Error::input(format!("{what} byte {}: not UTF-8", error.valid_up_to()));
+        if place.is_empty() { error } else { error.at(&Origin::found(place)) }
+    })?;
     let left = Cell::new(MOST_VALUES);
-    let mut deserializer = serde_json::Deserializer::from_slice(text);
+    let mut deserializer = serde_json::Deserializer::from_str(utf8);
     Seed(&left)
         .deserialize(&mut deserializer)
         .and_then(|value| deserializer.end().map(|()| value))
@@ -235,6 +241,8 @@ mod tests {
         let text = refusal("{\"mounts\":[{},{\"type\": nul}]}");
         assert!(text.starts_with("/mounts/1/type: config.json line 1"), "{text}");
         assert!(refusal("").contains("config.json line 1 column 0"));
+        let latin = parse(b"{\"process\":{\"cwd\":\"/\xE9\"}}", "config.json").unwrap_err().to_string();
+        assert_eq!(latin, "/process/cwd: config.json byte 20: not UTF-8");
         assert!(refusal("{} x").contains("trailing characters"));
     }
 

@@ -47,6 +47,9 @@ impl Place<'_> {
 /// Appends `/key` with RFC 6901's escapes, control characters made visible.
 fn push_key(pointer: &mut String, key: &str) {
     pointer.push('/');
+    if key.bytes().all(|byte| byte.is_ascii_graphic() && byte != b'~' && byte != b'/') {
+        return pointer.push_str(key);
+    }
     for character in key.chars() {
         match character {
             '~' => pointer.push_str("~0"),
