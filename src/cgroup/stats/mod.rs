@@ -257,16 +257,24 @@ pub struct HugetlbStats {
 /// Counters of one network interface.
 #[derive(Clone, Debug, Default, PartialEq, Serialize, Deserialize)]
 #[serde(rename_all = "PascalCase")]
-#[allow(missing_docs)] // the names are the counters of /sys/class/net/*/statistics
 pub struct InterfaceStats {
+    /// Its name in the container.
     pub name: String,
+    /// Bytes received.
     pub rx_bytes: u64,
+    /// Packets received.
     pub rx_packets: u64,
+    /// Packets with errors received.
     pub rx_errors: u64,
+    /// Packets dropped instead of being received.
     pub rx_dropped: u64,
+    /// Bytes sent.
     pub tx_bytes: u64,
+    /// Packets sent.
     pub tx_packets: u64,
+    /// Packets with errors sent.
     pub tx_errors: u64,
+    /// Packets dropped instead of being sent.
     pub tx_dropped: u64,
 }
 
