@@ -13,6 +13,7 @@
 use std::ffi::{CStr, CString};
 use std::os::fd::{AsFd, AsRawFd, BorrowedFd, OwnedFd};
 use std::path::PathBuf;
+use std::sync::OnceLock;
 use std::time::{Duration, Instant};
 
 use crate::error::{Error, Kind, Result};
@@ -38,6 +39,7 @@ pub struct Container {
     root: OwnedFd,
     directory: OwnedFd,
     outlives_boot: bool,
+    boot_id: OnceLock<String>,
 }
 
 /// A container being made: dropped without [`Reserved::keep`], it is removed.
@@ -154,6 +156,7 @@ impl Container {
             root: root.duplicate()?,
             directory,
             outlives_boot: root.outlives_boot(),
+            boot_id: OnceLock::new(),
         })
     }
 
@@ -243,7 +246,7 @@ impl Container {
     /// When the file system refuses.
     pub fn write_record(&self, record: &Record) -> Result<()> {
         let bytes = if self.outlives_boot && record.boot_id.is_none() {
-            Record { boot_id: Some(super::boot_id()?), ..record.clone() }.to_bytes()?
+            Record { boot_id: Some(self.boot_id()?), ..record.clone() }.to_bytes()?
         } else {
             record.to_bytes()?
         };
@@ -251,6 +254,14 @@ impl Container {
         parent::rename_in(self.directory.as_raw_fd(), NEW_RECORD, RECORD)
             .map(drop)
             .map_err(self.failed("replace the record", "rename"))
+    }
+
+    /// Read once, however many records are written.
+    fn boot_id(&self) -> Result<String> {
+        match self.boot_id.get() {
+            Some(boot_id) => Ok(boot_id.clone()),
+            None => super::boot_id().map(|boot_id| self.boot_id.get_or_init(|| boot_id).clone()),
+        }
     }
 
     /// Stores the configuration.
