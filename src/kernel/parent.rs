@@ -1,9 +1,7 @@
-//! System calls only the parent half and the other commands use: locks, renames, waiting for signals, this process's
-//! own credentials. Same manners as [`super::raw`]: no allocation, an errno as error.
+//! System calls only the parent half and the other commands use: locks, renames, waiting for signals, probes. Same manners as [`super::raw`]: no allocation, an errno as error.
 
 use core::ffi::CStr;
 
-use super::abi::{CapabilityData, LINUX_CAPABILITY_VERSION_3};
 use super::raw::{Raw, syscall};
 
 /// flock(2).
@@ -17,35 +15,6 @@ pub fn rename_in(directory: i32, from: &CStr, to: &CStr) -> Raw {
     let directory = directory as usize;
     // SAFETY: both names are C strings that live over the call.
     unsafe { syscall(libc::SYS_renameat2, [directory, from.as_ptr() as usize, directory, to.as_ptr() as usize, 0, 0]) }
-}
-
-/// lseek(2) to the start of the file or directory.
-pub fn rewind(descriptor: i32) -> Raw {
-    // SAFETY: integers only.
-    unsafe { syscall(libc::SYS_lseek, [descriptor as usize, 0, libc::SEEK_SET as usize, 0, 0, 0]) }
-}
-
-/// capget(2), version 3, of this thread: effective, permitted, inheritable.
-pub fn capget() -> Raw<(u64, u64, u64)> {
-    let header = [LINUX_CAPABILITY_VERSION_3, 0];
-    let mut data = [CapabilityData::default(); 2];
-    // SAFETY: the header is version 3 for this thread, for which the kernel writes exactly two CapabilityData.
-    unsafe { syscall(libc::SYS_capget, [header.as_ptr() as usize, data.as_mut_ptr() as usize, 0, 0, 0, 0]) }?;
-    let join = |low: u32, high: u32| u64::from(low) | (u64::from(high) << 32);
-    Ok((
-        join(data[0].effective, data[1].effective),
-        join(data[0].permitted, data[1].permitted),
-        join(data[0].inheritable, data[1].inheritable),
-    ))
-}
-
-/// rt_sigaction(2) without a new action: whether the signal is ignored now.
-pub fn is_ignored(signal: i32) -> Raw<bool> {
-    // The kernel's sigaction begins with the handler on all three architectures; 32 bytes hold the longest of them.
-    let mut old = [0u64; 4];
-    // SAFETY: no new action is given; the old one fits into 32 bytes with an 8-byte signal set.
-    unsafe { syscall(libc::SYS_rt_sigaction, [signal as usize, 0, old.as_mut_ptr() as usize, 8, 0, 0]) }?;
-    Ok(old[0] == libc::SIG_IGN as u64)
 }
 
 /// rt_sigprocmask(2): sets the mask if one is given, and gives the one before. Bit n-1 is signal n.
@@ -159,13 +128,6 @@ mod tests {
     use super::*;
 
     #[test]
-    fn own_capabilities_match_proc() {
-        let status = std::fs::read_to_string("/proc/thread-self/status").unwrap();
-        let line = status.lines().find_map(|line| line.strip_prefix("CapEff:")).unwrap();
-        assert_eq!(capget().unwrap().0, u64::from_str_radix(line.trim(), 16).unwrap());
-    }
-
-    #[test]
     fn signal_mask_is_read_and_put_back() {
         let before = signal_mask(None).unwrap();
         let usr1 = 1u64 << (libc::SIGUSR1 - 1);
@@ -181,12 +143,6 @@ mod tests {
         let received = wait_signal(usr1, 1000).unwrap();
         assert_eq!((received.signal, received.pid), (libc::SIGUSR1, std::process::id() as i32));
         assert_eq!(signal_mask(Some(before)), Ok(before | usr1));
-    }
-
-    #[test]
-    fn rust_ignores_sigpipe() {
-        assert_eq!(is_ignored(libc::SIGPIPE), Ok(true));
-        assert_eq!(is_ignored(libc::SIGCONT), Ok(false));
     }
 
     #[test]

@@ -95,7 +95,7 @@ pub fn file_of(bytes: &[u8]) -> Raw<std::os::fd::OwnedFd> {
         let written = raw::write(file.as_raw_fd(), rest)?;
         rest = &rest[written..];
     }
-    super::parent::rewind(file.as_raw_fd())?;
+    raw::rewind(file.as_raw_fd())?;
     Ok(file)
 }
 

@@ -408,7 +408,7 @@ pub(super) struct Entry {
 
 /// All names in a directory, without `.` and `..`.
 pub(super) fn names(directory: &OwnedFd) -> Result<Vec<Entry>, i32> {
-    parent::rewind(directory.as_raw_fd())?;
+    raw::rewind(directory.as_raw_fd())?;
     let mut entries = Vec::new();
     let mut buffer = vec![0u8; 8192];
     loop {
