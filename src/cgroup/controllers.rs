@@ -12,8 +12,7 @@ use crate::error::{Error, Origin, Result};
 pub(super) fn enable(hierarchy: &HierarchyPlan, wanted: &[&'static str]) -> std::result::Result<bool, Failure> {
     let mut changed = false;
     let mut directory = hierarchy.mount_point.clone();
-    let mut parts = hierarchy.group.split('/').peekable();
-    while let Some(part) = parts.next() {
+    for part in hierarchy.group.split('/') {
         changed |= enable_in(&directory, wanted)?;
         directory.push(part);
     }

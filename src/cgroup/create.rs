@@ -23,7 +23,7 @@ pub struct Created {
     /// which saves up to a millisecond for each.) As many as [`CgroupPlan::legacy_joins`] says: one that could not be
     /// had without privilege is `/dev/null`, so that the child needs not know.
     pub join: Vec<OwnedFd>,
-    /// What could not be applied and may be missing.
+    /// What could not be applied and may be missing; the warnings of the plan itself are in the plan.
     pub warnings: Vec<String>,
 }
 
@@ -49,7 +49,7 @@ fn try_create(plan: &CgroupPlan, made: &mut Vec<std::path::PathBuf>) -> Result<C
         group: Group { mode: plan.mode, directories: Vec::new(), unit: None },
         v2_directory: None,
         join: Vec::new(),
-        warnings: plan.warnings.clone(),
+        warnings: Vec::new(),
     };
     let mut lost = Lost::default();
     for hierarchy in &plan.hierarchies {

@@ -150,7 +150,7 @@ fn unescape(text: &str) -> String {
 /// The controllers of a v1 mount: those of its super block options that `/proc/self/cgroup` knows.
 fn controllers_of(options: &str, groups: &str) -> Vec<String> {
     let known: Vec<&str> =
-        groups.lines().filter_map(|line| line.splitn(3, ':').nth(1)).flat_map(|list| list.split(',')).collect();
+        groups.lines().filter_map(|line| line.split(':').nth(1)).flat_map(|list| list.split(',')).collect();
     options.split(',').filter(|option| known.contains(option) && !option.is_empty()).map(str::to_owned).collect()
 }
 
@@ -168,7 +168,7 @@ fn own_legacy_group<'a>(groups: &'a str, controller: &str) -> Option<&'a str> {
 /// `own`, as seen below a mount that shows the hierarchy from `root` on.
 fn visible(own: &str, root: &str) -> String {
     match own.strip_prefix(root.trim_end_matches('/')) {
-        Some(rest) if rest.is_empty() => "/".into(),
+        Some("") => "/".into(),
         Some(rest) if rest.starts_with('/') => rest.into(),
         _ => "/".into(),
     }

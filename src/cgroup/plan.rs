@@ -311,7 +311,7 @@ fn check(resources: &Resources) -> Result<()> {
             return Err(Error::input(text).at(&at(&format!("hugepageLimits/{index}/pageSize"))));
         }
     }
-    for (device, _) in &resources.rdma {
+    for device in resources.rdma.keys() {
         if device.contains([' ', '\n', '\0']) || device.is_empty() {
             return Err(Error::input(format!("{device:?} is not an RDMA device name")).at(&at("rdma")));
         }
