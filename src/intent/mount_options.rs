@@ -386,6 +386,24 @@ mod tests {
     }
 
     #[test]
+    fn no_bit_is_set_and_cleared_whatever_the_words() {
+        for first in words() {
+            for second in words() {
+                for third in ["noatime", "strictatime", "ro", "rrw", "defaults"] {
+                    let all = options(&[first, second, third], "tmpfs");
+                    assert_eq!(
+                        (all.set & all.clear, all.recursive_set & all.recursive_clear),
+                        (0, 0),
+                        "{first} {second}"
+                    );
+                    // At most one of the field's choices: 0x10 and 0x20 together are no choice.
+                    assert_ne!(all.set & attr::ATIME, attr::NOATIME | attr::STRICTATIME, "{first} {second} {third}");
+                }
+            }
+        }
+    }
+
+    #[test]
     fn access_times_are_one_field() {
         let strict = options(&["noatime", "strictatime"], "tmpfs");
         assert_eq!((strict.set, strict.clear), (attr::STRICTATIME, attr::ATIME & !attr::STRICTATIME));

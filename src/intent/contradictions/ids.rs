@@ -1,7 +1,7 @@
 //! Ids: maps that make sense, and a payload that is in them.
 
 use crate::error::{Error, Origin, Result};
-use crate::intent::{IdMap, Intent, NamespaceKind};
+use crate::intent::{IdMap, IdMaps, Intent, NamespaceKind, Process};
 
 /// Checks the lines of one map: no line leaves the 32-bit numbers, no two share an id on either side
 /// (user_namespaces(7)).
@@ -50,22 +50,22 @@ pub fn check(intent: &Intent) -> Result<()> {
                     return Err(Error::input(format!("a new user namespace needs {key}")).at(&namespace.origin));
                 }
             }
-            payload(intent)
+            intent.process.as_ref().map_or(Ok(()), |process| payload(maps, process))
         }
         // Joined: the maps are the other's, lowering reads them.
         Some(_) => Ok(()),
     }
 }
 
-fn payload(intent: &Intent) -> Result<()> {
-    let Some(process) = &intent.process else { return Ok(()) };
+/// Every id of the process is mapped.
+pub fn payload(maps: &IdMaps, process: &Process) -> Result<()> {
     let mapped =
         |list: &[IdMap], id: u32| list.iter().any(|map| id.checked_sub(map.container).is_some_and(|at| at < map.size));
     let refuse = |id: u32, what: &str, key: &str| {
         let error = Error::input(format!("{what} {id} is not mapped in the user namespace"));
         Err(error.at(&process.origin.child("user").child(key)))
     };
-    let (user, maps) = (&process.user, &intent.id_maps);
+    let user = &process.user;
     if !mapped(&maps.users, user.uid) {
         return refuse(user.uid, "user", "uid");
     }

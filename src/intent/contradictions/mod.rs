@@ -138,5 +138,14 @@ pub fn process(process: &Process) -> Result<()> {
     Ok(())
 }
 
+/// Rules of a process that joins a container: those of [`process`], and that its ids are mapped there.
+///
+/// # Errors
+/// The first contradiction, with its place.
+pub fn process_in(container: &Intent, joining: &Process) -> Result<()> {
+    process(joining)?;
+    if container.makes(NamespaceKind::User) { ids::payload(&container.id_maps, joining) } else { Ok(()) }
+}
+
 #[cfg(test)]
 mod tests;

@@ -3,7 +3,8 @@
 use std::path::Path;
 
 use crate::intent::Intent;
-use crate::intent::from_oci::{from_oci, resources_from_oci};
+use crate::intent::contradictions::process_in;
+use crate::intent::from_oci::{from_oci, process_from_oci, resources_from_oci};
 
 /// A configuration with all namespaces but user and time, into which `linux` and `top` are put.
 fn config(namespaces: &str, linux: &str, top: &str) -> String {
@@ -107,6 +108,14 @@ fn the_payload_must_be_mapped() {
         let text = from_oci(text.as_bytes(), Path::new("/b")).unwrap_err().to_string();
         assert!(text.starts_with(place), "{text}");
     }
+}
+
+#[test]
+fn a_joining_process_must_be_mapped_too() {
+    let joining = process_from_oci(br#"{"args":["a"],"cwd":"/","user":{"uid":9,"gid":0}}"#).unwrap();
+    let text = process_in(&read(USER, MAPS, "").unwrap(), &joining).unwrap_err().to_string();
+    assert_eq!(text, "/user/uid: user 9 is not mapped in the user namespace");
+    process_in(&read(ALL, "", "").unwrap(), &joining).unwrap();
 }
 
 #[test]

@@ -11,6 +11,9 @@ use super::place::Place;
 use crate::error::{Error, Origin, Result};
 use crate::intent::Placed;
 
+/// The most warnings kept: whoever has more learns nothing from the rest.
+const MOST_WARNINGS: usize = 100;
+
 /// What reading collects beside the values.
 #[derive(Debug, Default)]
 pub struct Notes {
@@ -54,7 +57,12 @@ impl<'n> Node<'n> {
 
     /// A warning that names this place.
     pub fn warn(self, what: impl AsRef<str>) {
-        self.notes.warnings.borrow_mut().push(format!("{}: {}", self.origin(), what.as_ref()));
+        let mut warnings = self.notes.warnings.borrow_mut();
+        match warnings.len() {
+            0..MOST_WARNINGS => warnings.push(format!("{}: {}", self.origin(), what.as_ref())),
+            MOST_WARNINGS => warnings.push("more warnings are left out".into()),
+            _ => {}
+        }
     }
 
     /// The error of a wrong type.
@@ -153,7 +161,8 @@ impl<'n> Node<'n> {
     pub fn object(self, known: &'static [&'static str]) -> Result<Object<'n>> {
         let Value::Object(members) = self.value else { return Err(self.wanted("an object")) };
         for (key, value) in members {
-            if !known.contains(&key.as_ref()) {
+            // A flood of unknown keys must not cost a guess each.
+            if !known.contains(&key.as_ref()) && self.notes.warnings.borrow().len() <= MOST_WARNINGS {
                 let node = Node { value, place: &Place::Member(self.place, key), notes: self.notes };
                 match nearest(key, known.iter().copied()) {
                     Some(word) => node.warn(format!("unknown, ignored (did you mean {word:?}?)")),
@@ -304,6 +313,14 @@ mod tests {
         assert_eq!(warnings[0], "/hostnme: unknown, ignored (did you mean \"hostname\"?)");
         assert_eq!(warnings[1], "/new: unknown, ignored");
         assert_eq!(warnings[2], "/Mounts: unknown, ignored (did you mean \"mounts\"?)");
+    }
+
+    #[test]
+    fn a_flood_of_warnings_is_cut() {
+        let text: Vec<String> = (0..100_000).map(|n| format!("\"k{n}\":{n}")).collect();
+        let (result, warnings) = read(&format!("{{{}}}", text.join(",")), |node| node.object(&["kind"]).map(|_| ()));
+        result.unwrap();
+        assert_eq!((warnings.len(), warnings[100].as_str()), (101, "more warnings are left out"));
     }
 
     #[test]

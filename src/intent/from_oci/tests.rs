@@ -151,7 +151,10 @@ fn broken_configurations_are_refused_or_read_but_never_a_panic() {
                 }
             }
             match from_oci(&text, bundle()) {
-                Ok(_) => read += 1,
+                Ok(intent) => {
+                    assert!(!intent.warnings.iter().any(|text| text.contains('\n')), "{:?}", intent.warnings);
+                    read += 1;
+                }
                 Err(error) => {
                     assert_eq!(error.kind, Kind::Input, "{name}");
                     assert!(!error.to_string().contains('\n'), "one sentence is one line: {error}");
