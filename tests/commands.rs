@@ -251,6 +251,42 @@ fn events_end_with_the_container() {
     assert!(String::from_utf8(output.stdout).unwrap().lines().count() >= 2);
 }
 
+/// A failed `exec` must not look like a command that failed; runc's 255 for all of it.
+#[test]
+fn a_failed_exec_is_255() {
+    let world = World::new();
+    for words in ["exec none true", "exec web true", "exec --process /nonexistent web"] {
+        assert_eq!(world.kiste(words).status.code(), Some(255), "{words}");
+    }
+    // What cannot be understood is no exec yet.
+    assert_eq!(world.kiste("exec web").status.code(), Some(1));
+    assert_eq!(world.kiste("run --bundle /nonexistent web-1").status.code(), Some(1));
+}
+
+/// runtime-spec runtime.md, "Lifecycle" 13: after the container is deleted, before the operation returns.
+#[test]
+fn poststop_hooks_run_when_the_container_is_gone() {
+    let world = World::new();
+    let told = world.directory.join("told");
+    let script = format!("test ! -e {}/state/web && cat > {}", world.directory.display(), told.display());
+    let config = serde_json::json!({
+        "ociVersion": "1.0.2",
+        "root": {"path": "rootfs"},
+        "hooks": {"poststop": [
+            {"path": "/bin/false"},
+            {"path": "/bin/sh", "args": ["sh", "-c", script]},
+        ]},
+    });
+    let root = StateRoot::open(Some(&world.directory.join("state"))).unwrap();
+    let container = root.container("web").unwrap();
+    container.store_config(config.to_string().as_bytes()).unwrap();
+    let record = Record { bundle: world.directory.clone(), ..container.record().unwrap() };
+    container.write_record(&record).unwrap();
+    world.good("delete --force web");
+    let state: serde_json::Value = serde_json::from_str(&std::fs::read_to_string(told).unwrap()).unwrap();
+    assert_eq!((state["id"].as_str(), state["status"].as_str()), (Some("web"), Some("stopped")));
+}
+
 #[test]
 fn a_damaged_record_can_be_got_rid_of() {
     let world = World::new();

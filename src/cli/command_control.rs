@@ -1,8 +1,9 @@
 //! `kill`, `delete`, `pause` and `resume`: what is done to a container from outside.
 
 use super::arguments::{DeleteArguments, Global, KillArguments};
-use super::{Id, containers};
+use super::{Id, containers, prepare};
 use crate::error::{Error, Kind, Result};
+use crate::launch::container::after_stop;
 use crate::log;
 use crate::state::{Container, ProcessIdentity, Record, StateRoot, Status};
 use nix::poll::{PollFd, PollFlags, PollTimeout, poll};
@@ -75,14 +76,21 @@ fn delete_one(root: &StateRoot, id: &str, force: bool) -> Result<()> {
         // Says why there is none.
         container.record()?;
     }
-    let _guard = container.lock()?;
-    if let Some(record) = &record {
-        let group = containers::group(record)?;
-        // Processes that share the caller's pid namespace outlive the first one.
-        group.kill(libc::SIGKILL)?;
-        group.remove()?;
+    let guard = container.lock()?;
+    let Some(record) = &record else { return container.remove() };
+    let group = containers::group(record)?;
+    // Processes that share the caller's pid namespace outlive the first one.
+    group.kill(libc::SIGKILL)?;
+    group.remove()?;
+    let intent = container.load_config().and_then(|config| prepare::stored_intent(&config, &record.bundle));
+    container.remove()?;
+    drop(guard);
+    match intent {
+        Ok(intent) => after_stop(&intent, record, &record.bundle),
+        // The container is gone all the same, and what cannot be read names no hooks.
+        Err(error) => log::debug(&format!("no poststop hooks of container \"{id}\" are run: {error}")),
     }
-    container.remove()
+    Ok(())
 }
 
 /// Sees to it that the container has stopped: one that waits for `start` may be deleted, a running one only by force.

@@ -179,9 +179,8 @@ pub fn start(global: &Global, id: &Id) -> anyhow::Result<u8> {
     let init = match (status, record.live_init()?) {
         (Status::Created, Some(init)) => init,
         (Status::Stopped, _) => {
-            return Err(
-                Error::new(Kind::NotRunning, format!("cannot start container \"{id}\" that has stopped")).into()
-            );
+            let what = format!("cannot start a container that has stopped: container not running: \"{id}\"");
+            return Err(Error::new(Kind::NotRunning, what).into());
         }
         (status, _) => {
             return Err(Error::refused(format!(

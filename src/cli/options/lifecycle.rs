@@ -80,7 +80,7 @@ pub const RUN: CommandRow = CommandRow {
 const EXPLAINING: &[OptionRow] = &[
     value("format", "FORMAT", "How the plan is printed").choices(&["text", "json"]).of(Contract::Kiste),
     value("facts", "FILE", "Plan for the machine described in FILE instead of this one")
-        .detail("FILE is the JSON that describes a host; nothing of this machine is read then.")
+        .detail("If there is no such file yet, this machine's description is written to it.")
         .of(Contract::Kiste),
 ];
 
