@@ -9,13 +9,13 @@ use crate::error::{Error, Kind, Result};
 use crate::intent::NamespaceKind;
 use crate::launch::console::Console;
 use crate::launch::container::{Made, Making, after_start, after_stop, make};
-use crate::launch::notify_socket::Proxy;
+use crate::launch::notify_socket::{Proxy, make_directory};
 use crate::launch::report::Record as Report;
 use crate::launch::signals::Blocked;
 use crate::launch::wait::{Foreground, become_subreaper};
 use crate::lowering::lower;
 use crate::plan::Plan;
-use crate::state::{Container, Outcome, Record, Reserved, Status, open_gate};
+use crate::state::{Container, Outcome, Record, Status, open_gate};
 
 /// Makes a container whose process waits for `start`.
 ///
@@ -28,7 +28,7 @@ pub fn create(global: &Global, arguments: &RunArguments) -> anyhow::Result<u8> {
             .at(&crate::error::Origin::fixed("/process"))
             .into());
     }
-    let made = build(global, arguments, &prepared, Stay::Gone)?;
+    let (made, _) = build(global, arguments, &prepared, Stay::Gone)?;
     warn(&made);
     Ok(0)
 }
@@ -44,9 +44,11 @@ pub fn run(global: &Global, arguments: &RunArguments) -> anyhow::Result<u8> {
     if stay == Stay::Foreground && !prepared.intent.makes(NamespaceKind::Pid) {
         become_subreaper()?;
     }
-    let mut made = build(global, arguments, &prepared, stay)?;
+    let (mut made, proxy) = build(global, arguments, &prepared, stay)?;
     warn(&made);
-    let result = started(&prepared, &mut made).and_then(|proxy| match stay {
+    let pid = made.launched.init.pid;
+    let proxy = proxy.map(|proxy| proxy.serves(pid));
+    let result = after_start(&prepared.intent, &made.record, pid).and_then(|()| match stay {
         Stay::Foreground => wait(&mut made, proxy, &blocked),
         _ => match proxy {
             Some(proxy) => proxy.forward_until_ready(std::os::fd::AsFd::as_fd(&made.launched.init.pidfd)).map(|()| 0),
@@ -70,12 +72,18 @@ enum Stay {
     Foreground,
 }
 
-fn build(global: &Global, arguments: &RunArguments, prepared: &Prepared, stay: Stay) -> Result<Made> {
+fn build(global: &Global, arguments: &RunArguments, prepared: &Prepared, stay: Stay) -> Result<(Made, Option<Proxy>)> {
     let root = containers::root(global)?;
     let id = arguments.id.as_str();
-    let notify = std::env::var_os("NOTIFY_SOCKET").is_some();
     let reserved = root.reserve(id)?;
-    let plan = plan(global, arguments, prepared, stay, notify.then(|| reserved_path(&reserved)))?;
+    let host = std::env::var_os("NOTIFY_SOCKET");
+    let directory = host.as_ref().map(|_| make_directory(&reserved)).transpose()?;
+    // Before the payload can say anything; for `create`, `start` does it.
+    let proxy = match &host {
+        Some(host) if stay != Stay::Gone => Proxy::bind(&reserved, host)?,
+        _ => None,
+    };
+    let plan = plan(global, arguments, prepared, stay, directory)?;
     let making = Making {
         plan: &plan,
         intent: &prepared.intent,
@@ -86,16 +94,11 @@ fn build(global: &Global, arguments: &RunArguments, prepared: &Prepared, stay: S
         helpers: prepare::helpers(&prepared.facts),
         pid_file: arguments.pid_file.as_deref(),
         pidfd_socket: arguments.pidfd_socket.as_deref(),
-        notify,
     };
     for warning in &plan.warnings {
         crate::log::warning(warning);
     }
-    make(reserved, &making)
-}
-
-fn reserved_path(reserved: &Reserved) -> std::path::PathBuf {
-    reserved.path().join("notify")
+    Ok((make(reserved, &making)?, proxy))
 }
 
 fn plan(
@@ -137,16 +140,6 @@ fn warn(made: &Made) {
     }
 }
 
-/// poststart hooks and the notify socket, once the payload runs.
-fn started(prepared: &Prepared, made: &mut Made) -> Result<Option<Proxy>> {
-    let pid = made.launched.init.pid;
-    after_start(&prepared.intent, &made.record, pid)?;
-    match std::env::var_os("NOTIFY_SOCKET") {
-        Some(host) => Proxy::bind(&made.container, &host, pid),
-        None => Ok(None),
-    }
-}
-
 fn wait(made: &mut Made, notify: Option<Proxy>, blocked: &Blocked) -> Result<i32> {
     let console = made.launched.terminal.take().map(Console::new).transpose()?;
     let same_session = false;
@@ -162,6 +155,8 @@ fn end(prepared: &Prepared, made: Made) -> Result<()> {
         std::os::fd::AsRawFd::as_raw_fd(&made.launched.init.pidfd),
         libc::SIGKILL,
     );
+    // ECHILD if the wait has reaped it already. A living first process keeps the container from being removed.
+    let _ = crate::kernel::raw::wait4(made.launched.init.pid, libc::__WALL);
     made.group.remove()?;
     made.container.remove()?;
     after_stop(&prepared.intent, &made.record, &prepared.bundle);
@@ -190,6 +185,10 @@ pub fn start(global: &Global, id: &Id) -> anyhow::Result<u8> {
         }
     };
     let pidfd = init.open_pidfd()?.ok_or_else(|| containers::not_running(id.as_str()))?;
+    let proxy = match std::env::var_os("NOTIFY_SOCKET") {
+        Some(host) => Proxy::bind(&container, &host)?.map(|proxy| proxy.serves(init.pid)),
+        None => None,
+    };
     match open_gate(&container, std::os::fd::AsFd::as_fd(&pidfd))? {
         Outcome::Started => {}
         Outcome::Failed(report) => return Err(failure(global, &container, &record, &report)?.into()),
@@ -200,10 +199,8 @@ pub fn start(global: &Global, id: &Id) -> anyhow::Result<u8> {
         init.signal(libc::SIGKILL)?;
         return Err(error.into());
     }
-    if let Some(host) = std::env::var_os("NOTIFY_SOCKET") {
-        if let Some(proxy) = Proxy::bind(&container, &host, init.pid)? {
-            proxy.forward_until_ready(std::os::fd::AsFd::as_fd(&pidfd))?;
-        }
+    if let Some(proxy) = proxy {
+        proxy.forward_until_ready(std::os::fd::AsFd::as_fd(&pidfd))?;
     }
     Ok(0)
 }

@@ -1,4 +1,5 @@
-//! System calls only the parent half and the other commands use: locks, renames, waiting for signals, probes. Same manners as [`super::raw`]: no allocation, an errno as error.
+//! System calls only the parent half and the other commands use: locks, renames, waiting for signals, probes. Same
+//! manners as [`super::raw`]: no allocation, an errno as error.
 
 use core::ffi::CStr;
 

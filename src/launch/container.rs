@@ -36,8 +36,6 @@ pub struct Making<'a> {
     pub pid_file: Option<&'a Path>,
     /// `--pidfd-socket`.
     pub pidfd_socket: Option<&'a Path>,
-    /// Whether the runtime has a NOTIFY_SOCKET to pass on.
-    pub notify: bool,
 }
 
 /// A container that exists.
@@ -86,9 +84,6 @@ pub fn make(mut reserved: Reserved, making: &Making<'_>) -> Result<Made> {
     record.extra = serde_json::json!({ "steps": plan.child.len() });
     let planned = plan.cgroup.as_ref().map(Group::planned);
     record.cgroup = group_value(planned.as_ref())?;
-    if making.notify {
-        super::notify_socket::make_directory(&reserved)?;
-    }
     let mut slots = Slots::new(plan);
     let gate = if making.gated { Some(reserved.make_gate()?) } else { None };
     open_all(plan, &mut slots)?;

@@ -52,17 +52,19 @@ pub fn make_directory(container: &Container) -> Result<PathBuf> {
 pub struct Proxy {
     socket: UnixDatagram,
     host: UnixDatagram,
-    pid: i32,
+    /// The init's pid, once it is known.
+    pid: Option<i32>,
     told: bool,
 }
 
 impl Proxy {
     /// Binds the container's socket and connects to the host's. `host` is the caller's `NOTIFY_SOCKET`: a path, or `@`
-    /// and a name. `pid` is the init's. Nothing if `create` made no directory, because it had no `NOTIFY_SOCKET`.
+    /// and a name. Nothing if `create` made no directory, because it had no `NOTIFY_SOCKET`. To be called before the
+    /// payload runs, or its word may come too early.
     ///
     /// # Errors
     /// When either socket refuses.
-    pub fn bind(container: &Container, host: &OsStr, pid: i32) -> Result<Option<Self>> {
+    pub fn bind(container: &Container, host: &OsStr) -> Result<Option<Self>> {
         let failed = |call: &'static str, error: &std::io::Error| {
             Error::refused("cannot make the notify socket").io(call, error)
         };
@@ -72,6 +74,8 @@ impl Proxy {
             Err(libc::ENOENT) => return Ok(None),
             Err(errno) => return Err(Error::refused("cannot make the notify socket").call("open", errno)),
         };
+        // Left by a `start` that failed.
+        let _ = raw::unlinkat(directory.as_raw_fd(), NAME, 0);
         // Through the descriptor: a state directory's path may be longer than a socket address.
         let path = format!("/proc/self/fd/{}/notify.sock", directory.as_raw_fd());
         let socket = UnixDatagram::bind(path).map_err(|error| failed("bind", &error))?;
@@ -79,7 +83,13 @@ impl Proxy {
             .map_err(|errno| Error::refused("cannot make the notify socket").call("chmod", errno))?;
         socket.set_nonblocking(true).map_err(|error| failed("fcntl", &error))?;
         let host = connect(host)?;
-        Ok(Some(Proxy { socket, host, pid, told: false }))
+        Ok(Some(Proxy { socket, host, pid: None, told: false }))
+    }
+
+    /// Whose pid the host is told.
+    pub fn serves(mut self, pid: i32) -> Self {
+        self.pid = Some(pid);
+        self
     }
 
     /// What to poll(2) for.
@@ -110,7 +120,8 @@ impl Proxy {
     }
 
     fn tell_host(&self) -> Result<()> {
-        for message in ["READY=1\n".to_owned(), format!("MAINPID={}\n", self.pid)] {
+        let pid = self.pid.map(|pid| format!("MAINPID={pid}\n"));
+        for message in ["READY=1\n".to_owned()].into_iter().chain(pid) {
             self.host.send(message.as_bytes()).map_err(|error| {
                 Error::refused("cannot tell NOTIFY_SOCKET that the container is ready").io("send", &error)
             })?;
@@ -219,7 +230,7 @@ mod tests {
         std::fs::create_dir(&ground.0).unwrap();
         let root = StateRoot::open(Some(&ground.0.join("root"))).unwrap();
         let container = root.reserve("a").unwrap();
-        assert!(Proxy::bind(&container, OsStr::new("/x"), 1).unwrap().is_none(), "create had no NOTIFY_SOCKET");
+        assert!(Proxy::bind(&container, OsStr::new("/x")).unwrap().is_none(), "create had no NOTIFY_SOCKET");
         let source = make_directory(&container).unwrap();
         let host_path = ground.0.join("x".repeat(120));
         std::fs::create_dir(&host_path).unwrap();
@@ -232,7 +243,7 @@ mod tests {
         .unwrap();
         let host = UnixDatagram::bind(format!("/proc/self/fd/{}/h", here.as_raw_fd())).unwrap();
         host.set_read_timeout(Some(Duration::from_secs(10))).unwrap();
-        let mut proxy = Proxy::bind(&container, host_path.join("h").as_os_str(), 4242).unwrap().unwrap();
+        let mut proxy = Proxy::bind(&container, host_path.join("h").as_os_str()).unwrap().unwrap().serves(4242);
 
         let payload = UnixDatagram::unbound().unwrap();
         let say = |text: &[u8]| payload.send_to(text, source.join("notify.sock")).unwrap();
