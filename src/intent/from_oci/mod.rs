@@ -15,10 +15,10 @@
 //! Measured with static release programs (fat LTO, stripped, x86-64) that only read the corpus's `docker.json` (11 kB, 437
 //! system calls in its seccomp profile), beside one that only loads the file:
 //!
-//! | reader | program grows by | best of 2,000 reads |
-//! |---|---|---|
-//! | oci-spec 0.10, `serde_json::from_slice::<Spec>` | 1,614 kB (regex is reached from `Process`) | 56 µs, no checks |
-//! | this one, to the checked [`Intent`] | 417 kB | 67 µs, of it 25 µs the tree |
+//! | reader | program grows by | first read of a process | best of 2,000 |
+//! |---|---|---|---|
+//! | oci-spec 0.10, `serde_json::from_slice::<Spec>` | 1,614 kB (regex is reached from `Process`) | 131 µs | 56 µs, no checks |
+//! | this one, to the checked [`Intent`] | 424 kB | 137 µs | 67 µs, of it 25 µs the tree |
 //!
 //! A runtime's size is start-up time, and 1.2 MB of it for the same speed is too much. Besides, a derived reader knows line and column
 //! but no pointer, keeps silent about unknown members, takes equal keys of maps, and its closed enums refuse a whole configuration
