@@ -48,6 +48,18 @@ fn a_host_name_without_its_namespace_is_refused() {
     assert_eq!(fs::read_to_string("/proc/sys/kernel/hostname").expect("proc"), before);
 }
 
+/// As podman asks for it on cgroup v1: the container's own group of each hierarchy, which is made just before.
+#[test]
+fn without_a_cgroup_namespace_the_own_groups_are_shown() {
+    requires!(!host::cgroup_is_v2(), "cgroup v1 only");
+    requires!(host::is_root() && host::has_controller("pids"), "a pids hierarchy to make a group in");
+    let bundle = Bundle::with_args(&["cat", "/sys/fs/cgroup/pids/pids.max"]);
+    bundle.mount("/sys/fs/cgroup", "cgroup", "cgroup", &["nosuid", "noexec", "nodev", "ro"]);
+    bundle.set("/linux/resources/pids", json!({ "limit": 77 }));
+    let output = bundle.run();
+    assert!(output.code == 0 && output.out.contains("77"), "{} {}", output.out, output.err);
+}
+
 #[test]
 fn a_new_cgroup_namespace_shows_its_own_root() {
     let bundle = Bundle::new();

@@ -8,7 +8,7 @@ use super::agent;
 pub use super::agent::send_pidfd;
 use super::hooks::run_hooks;
 use super::meeting::{Meeting, calls};
-use super::opening::{Slots, open_all};
+use super::opening::{Slots, open_all, open_in_groups};
 use super::start::{self, Launched};
 use crate::cgroup::{self, Created, Group};
 use crate::error::{Error, Result};
@@ -95,7 +95,9 @@ pub fn make(mut reserved: Reserved, making: &Making<'_>) -> Result<Made> {
     }
     give(plan, &mut slots, gate, created.as_mut());
     let warnings = created.as_mut().map(|created| std::mem::take(&mut created.warnings)).unwrap_or_default();
-    match launch(&mut reserved, making, &slots, created.as_ref(), &mut record) {
+    let launched = open_in_groups(plan, &mut slots)
+        .and_then(|()| launch(&mut reserved, making, &slots, created.as_ref(), &mut record));
+    match launched {
         Ok(launched) => {
             let group = created.map_or_else(Group::none, |created| created.group);
             Ok(Made { container: reserved.keep(), record, launched, group, warnings })

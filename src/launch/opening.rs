@@ -46,7 +46,24 @@ impl Slots {
 /// # Errors
 /// The first thing that can't be opened, with its place in the input.
 pub fn open_all(plan: &Plan, slots: &mut Slots) -> Result<()> {
+    open_those(plan, slots, false)
+}
+
+/// Opens what lies in the container's own groups, once they are made (a v1 hierarchy shown without a cgroup namespace).
+///
+/// # Errors
+/// As [`open_all`].
+pub fn open_in_groups(plan: &Plan, slots: &mut Slots) -> Result<()> {
+    open_those(plan, slots, true)
+}
+
+fn open_those(plan: &Plan, slots: &mut Slots, in_groups: bool) -> Result<()> {
+    let groups: Vec<_> = plan.cgroup.iter().flat_map(|plan| &plan.hierarchies).map(|one| one.directory()).collect();
     for (what, origin) in &plan.opens {
+        let in_group = matches!(what, Open::Tree { path, .. } if groups.iter().any(|group| path.starts_with(group)));
+        if in_group != in_groups {
+            continue;
+        }
         let opened = match what {
             Open::Given { .. } => continue,
             Open::Tree { path, recursive, nofollow, .. } => tree(path, *recursive, *nofollow),
