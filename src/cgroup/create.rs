@@ -87,6 +87,38 @@ fn try_create(plan: &CgroupPlan, made: &mut Vec<std::path::PathBuf>) -> Result<C
     Ok(created)
 }
 
+/// Does the work of a plan in groups that may exist already, as systemd makes them, and moves a process that waits into
+/// those it is not in.
+pub(super) fn adopt(plan: &CgroupPlan, pid: i32) -> Result<(Group, Vec<String>)> {
+    let mut group = Group { mode: plan.mode, directories: Vec::new(), unit: None };
+    let mut lost = Lost::default();
+    for hierarchy in &plan.hierarchies {
+        if !hierarchy.late {
+            let path = hierarchy.directory();
+            let directory = match make_with_parents(hierarchy, &path, &mut Vec::new())
+                .and_then(|()| files::open_directory(&path))
+            {
+                Ok(directory) => directory,
+                Err(failure) if (plan.rootless || hierarchy.optional) && failure.is_refusal() => {
+                    lost.hierarchy(hierarchy, failure);
+                    continue;
+                }
+                Err(failure) => return Err(failure.error(&cgroups_path())),
+            };
+            set_up(hierarchy, &directory, plan.rootless, &mut lost)?;
+            let listed = files::read(directory.as_fd(), "cgroup.procs").unwrap_or_default();
+            if !listed.lines().any(|line| line.parse() == Ok(pid)) {
+                move_process(&directory, pid).map_err(|errno| {
+                    let what = format!("cannot move the container to cgroup {}", path.display());
+                    Error::refused(what).call("write(cgroup.procs)", errno).at(&cgroups_path())
+                })?;
+            }
+        }
+        group.directories.push(GroupDirectory::of(hierarchy));
+    }
+    Ok((group, lost.warning().into_iter().collect()))
+}
+
 /// Records a finished group and opens the way into it.
 fn keep(hierarchy: &HierarchyPlan, directory: OwnedFd, created: &mut Created) -> Result<()> {
     if hierarchy.is_unified() {
@@ -111,22 +143,28 @@ fn enter(
 ) -> std::result::Result<OwnedFd, Failure> {
     match files::make_directory(path) {
         Ok(()) => made.push(path.to_owned()),
-        Err(failure) if failure.errno == libc::ENOENT => {
-            let mut parents: Vec<&Path> =
-                path.ancestors().take_while(|parent| *parent != hierarchy.mount_point).collect();
-            parents.reverse();
-            for parent in parents {
-                match files::make_directory(parent) {
-                    Ok(()) => made.push(parent.to_owned()),
-                    Err(failure) if failure.errno == libc::EEXIST => {}
-                    Err(failure) => return Err(failure),
-                }
-            }
-        }
+        Err(failure) if failure.errno == libc::ENOENT => make_with_parents(hierarchy, path, made)?,
         Err(failure) if failure.errno == libc::EEXIST => must_be_unused(hierarchy, path)?,
         Err(failure) => return Err(failure),
     }
     files::open_directory(path)
+}
+
+fn make_with_parents(
+    hierarchy: &HierarchyPlan,
+    path: &Path,
+    made: &mut Vec<std::path::PathBuf>,
+) -> std::result::Result<(), Failure> {
+    let mut parents: Vec<&Path> = path.ancestors().take_while(|parent| *parent != hierarchy.mount_point).collect();
+    parents.reverse();
+    for parent in parents {
+        match files::make_directory(parent) {
+            Ok(()) => made.push(parent.to_owned()),
+            Err(failure) if failure.errno == libc::EEXIST => {}
+            Err(failure) => return Err(failure),
+        }
+    }
+    Ok(())
 }
 
 /// An existing group may be used if nobody lives in it and it is not frozen, where the container would never start.

@@ -11,6 +11,7 @@ use super::create::{Created, move_process, perform, replace_devices};
 use super::files::{self, Failure};
 use super::layout::Mode;
 use super::plan::{CgroupPlan, HierarchyPlan};
+use super::systemd::{self, Unit};
 use crate::error::{Error, Origin, Result};
 use crate::kernel::raw;
 
@@ -23,7 +24,7 @@ pub struct Group {
     pub directories: Vec<GroupDirectory>,
     /// The systemd unit, if systemd made it.
     #[serde(default, skip_serializing_if = "Option::is_none")]
-    pub unit: Option<String>,
+    pub unit: Option<Unit>,
 }
 
 /// The group in one hierarchy.
@@ -277,6 +278,10 @@ impl Group {
     /// A process is alive in it after ten seconds.
     pub fn remove(&self) -> Result<()> {
         let mut first = Ok(());
+        if let Some(unit) = self.unit.as_ref().filter(|_| self.directories.iter().any(|one| one.path().exists())) {
+            // systemd removes the groups it made; what is left after that is ours.
+            first = systemd::stop(unit);
+        }
         for directory in &self.directories {
             let result = remove_tree(&directory.path());
             first = first.and(result);
@@ -290,6 +295,9 @@ impl Group {
     /// The kernel refuses a value; earlier ones stay written.
     pub fn apply(&self, plan: &CgroupPlan) -> Result<Vec<String>> {
         let mut warnings = plan.warnings.clone();
+        if let Some(unit) = &self.unit {
+            systemd::set_properties(unit, &plan.properties)?;
+        }
         for hierarchy in &plan.hierarchies {
             let path = hierarchy.directory();
             let directory = match files::open_directory(&path) {

@@ -15,6 +15,7 @@ mod path;
 mod plan;
 mod resources;
 pub mod stats;
+pub mod systemd;
 mod unified;
 
 pub use create::{Created, create};

@@ -12,7 +12,7 @@ use super::devices::{self, Devices};
 use super::layout::{Layout, Mode};
 use super::path::Path;
 use super::resources::Resources;
-use super::{Group, legacy, unified};
+use super::{Group, legacy, systemd, unified};
 use crate::error::{Error, Origin, Result};
 
 /// What a plan depends on beside the resources.
@@ -46,6 +46,8 @@ pub struct CgroupPlan {
     pub hierarchies: Vec<HierarchyPlan>,
     /// Collect refusals into one warning instead of failing.
     pub rootless: bool,
+    /// What systemd is told in an update of a group that it made.
+    pub properties: Vec<(String, systemd::Value)>,
     /// What is asked for and has no effect here.
     pub warnings: Vec<String>,
 }
@@ -241,6 +243,7 @@ pub fn plan(resources: &Resources, layout: &Layout, path: &Path, options: &Optio
         mode: layout.mode,
         hierarchies: hierarchies(layout, path),
         rootless: options.rootless,
+        properties: Vec::new(),
         warnings: Vec::new(),
     };
     if layout.mode == Mode::None {
@@ -272,8 +275,12 @@ pub fn plan_update(old: &Resources, changed: &Resources, group: &Group, options:
         mode: group.mode,
         hierarchies: group.hierarchies(),
         rootless: options.rootless,
+        properties: Vec::new(),
         warnings: Vec::new(),
     };
+    if group.unit.is_some() {
+        plan.properties = systemd::resource_properties(changed, Some(old));
+    }
     fill(&mut plan, Some(old), changed)?;
     if !changed.devices.is_empty() {
         plan_devices(&mut plan, changed)?;

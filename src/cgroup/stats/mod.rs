@@ -8,6 +8,8 @@
 
 mod read;
 
+pub(super) use read::numbers;
+
 use std::collections::BTreeMap;
 
 use serde::{Deserialize, Serialize};

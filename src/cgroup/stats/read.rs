@@ -139,7 +139,7 @@ fn cpuset(place: &Place, stats: &mut CpusetStats) {
 }
 
 /// `0-2,7` as numbers.
-pub(super) fn numbers(list: &str) -> Vec<u16> {
+pub(in crate::cgroup) fn numbers(list: &str) -> Vec<u16> {
     let range = |part: &str| {
         let (first, last) = part.split_once('-').unwrap_or((part, part));
         Some(first.parse::<u16>().ok()?..=last.parse().ok()?)
