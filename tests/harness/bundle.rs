@@ -31,7 +31,8 @@ impl Bundle {
     /// A bundle whose process is the reporter with these words.
     pub fn with_args(words: &[&str]) -> Bundle {
         let base = std::env::var_os("KISTE_TEST_DIR").map_or_else(std::env::temp_dir, PathBuf::from);
-        let id = format!("kiste-test-{}-{}", std::process::id(), COUNTER.fetch_add(1, Ordering::Relaxed));
+        // Of fixed width: no id is the beginning of another one.
+        let id = format!("kiste-test-{}-{:04}", std::process::id(), COUNTER.fetch_add(1, Ordering::Relaxed));
         let dir = base.join(&id);
         let rootfs = dir.join("bundle/rootfs");
         for part in [&rootfs, &dir.join("state")] {
@@ -267,13 +268,19 @@ impl Bundle {
     /// Fails the test if something of the container is left: a process, a cgroup, a mount, state.
     #[track_caller]
     pub fn assert_nothing_left(&self) {
-        let state: Vec<_> =
-            fs::read_dir(&self.runtime.root).map(|d| d.flatten().map(|e| e.path()).collect()).unwrap_or_default();
-        let of_id = state.iter().filter(|p| p.file_name().is_some_and(|n| n.to_string_lossy().contains(&self.id)));
-        assert_eq!(of_id.count(), 0, "state is left: {state:?}");
-        assert_eq!(cleanup::cgroups(&self.id), Vec::<PathBuf>::new(), "cgroups are left");
-        assert_eq!(cleanup::mounts(&self.dir), Vec::<PathBuf>::new(), "mounts are left");
-        assert_eq!(cleanup::processes(&self.dir), Vec::<i32>::new(), "processes are left");
+        assert_eq!(self.left_over(), Vec::<String>::new(), "something is left");
+    }
+
+    /// What is left of the container: processes, cgroups, mounts, state.
+    pub fn left_over(&self) -> Vec<String> {
+        let entries = fs::read_dir(&self.runtime.root).into_iter().flatten().flatten().map(|e| e.path());
+        let state = entries.filter(|p| p.file_name().is_some_and(|n| n.to_string_lossy().contains(&self.id)));
+        let paths = state.chain(cleanup::cgroups(&self.id)).chain(cleanup::mounts(&self.dir));
+        let processes = cleanup::processes(&self.dir).into_iter().map(|pid| {
+            let status = fs::read_to_string(format!("/proc/{pid}/status")).unwrap_or_default();
+            format!("process {pid} {:?}", status.lines().take(4).collect::<Vec<_>>())
+        });
+        paths.map(|p| p.display().to_string()).chain(processes).collect()
     }
 }
 
