@@ -23,6 +23,7 @@ use crate::state::Status;
 /// # Errors
 /// The container does not run, the process is wrong or can't be executed.
 pub fn run(global: &Global, arguments: &ExecArguments) -> anyhow::Result<u8> {
+    prepare::protect()?;
     let (container, record) = containers::find(global, &arguments.id)?;
     let id = arguments.id.as_str();
     match containers::status(&container, &record)? {
@@ -79,6 +80,8 @@ fn launch(arguments: &ExecArguments, plan: &Plan, pidfd: OwnedFd, mut created: C
         }
     }
     let blocked = Blocked::all()?;
+    // The child is among the container's processes from its birth: they must not trace or open it (CVE-2016-9962).
+    start::become_opaque()?;
     let directory = created.v2_directory.as_ref().map(AsFd::as_fd);
     let launched = start::start(plan, &slots, directory, |_, _| Ok(()))?;
     drop(slots);

@@ -22,6 +22,7 @@ use crate::state::{Container, Outcome, Record, Status, open_gate};
 /// # Errors
 /// Whatever is wrong with the input or refused by the kernel; nothing is left.
 pub fn create(global: &Global, arguments: &RunArguments) -> anyhow::Result<u8> {
+    prepare::protect()?;
     let prepared = prepare::prepare(arguments, None, None)?;
     if prepared.intent.process.is_none() {
         return Err(Error::input("the configuration has no process")
@@ -38,6 +39,7 @@ pub fn create(global: &Global, arguments: &RunArguments) -> anyhow::Result<u8> {
 /// # Errors
 /// As [`create`], and a payload that can't be executed.
 pub fn run(global: &Global, arguments: &RunArguments) -> anyhow::Result<u8> {
+    prepare::protect()?;
     let prepared = prepare::prepare(arguments, None, None)?;
     let stay = if arguments.detach { Stay::Detached } else { Stay::Foreground };
     let blocked = Blocked::all()?;

@@ -33,6 +33,19 @@ pub(super) struct Prepared {
     pub hard_limits: BTreeMap<u32, u64>,
 }
 
+/// Where the kernel can't make a process let go of its executable, this program goes on as a sealed copy of itself
+/// (INV-06); before anything else is done.
+///
+/// # Errors
+/// When the copy can't be made or run.
+pub(super) fn protect() -> Result<()> {
+    if crate::kernel::own_image::is_supported() {
+        return Ok(());
+    }
+    crate::kernel::own_image::run_sealed_copy()
+        .map_err(|errno| Error::refused("cannot run a sealed copy of kiste").call("memfd_create", errno))
+}
+
 /// Reads the bundle, or makes up the embedded default, and the facts it needs. `facts` are given for `explain --facts`.
 ///
 /// # Errors

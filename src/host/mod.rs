@@ -57,6 +57,9 @@ pub struct Facts {
     pub blocked_signals: u64,
     /// The machine's architecture as uname(2) names it.
     pub architecture: String,
+    /// This program's own executable, which no container may get hold of.
+    #[serde(default)]
+    pub executable: OwnExecutable,
     /// The user's name and sub-ids, if needed.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub subordinate: Option<Subordinate>,
@@ -66,6 +69,28 @@ pub struct Facts {
     /// Kernel features, if needed.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub kernel_features: Option<KernelFeatures>,
+}
+
+/// This program's own executable: who could write to it.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(deny_unknown_fields)]
+pub struct OwnExecutable {
+    /// Owner.
+    pub uid: u32,
+    /// Group.
+    pub gid: u32,
+    /// Permission bits.
+    pub mode: u32,
+    /// Nobody can write to it: immutable or under fs-verity.
+    pub frozen: bool,
+}
+
+impl OwnExecutable {
+    fn read() -> Result<Self> {
+        let found = crate::kernel::own_image::executable()
+            .map_err(|errno| Error::refused("cannot look at kiste's own executable").call("statx", errno))?;
+        Ok(OwnExecutable { uid: found.uid, gid: found.gid, mode: found.mode, frozen: found.frozen })
+    }
 }
 
 impl Facts {
@@ -93,6 +118,7 @@ impl Facts {
             ignored_signals: status.ignored_signals,
             blocked_signals: status.blocked_signals,
             architecture: std::env::consts::ARCH.to_owned(),
+            executable: OwnExecutable::read()?,
             subordinate: None,
             security_modules: None,
             kernel_features: None,

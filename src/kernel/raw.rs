@@ -142,6 +142,14 @@ pub fn execve(path: &CStr, argv: &Pointers, envp: &Pointers) -> Errno {
     result.err().unwrap_or(0)
 }
 
+/// execveat(2) of an open descriptor. Comes back only with the errno.
+pub fn execve_descriptor(descriptor: i32, argv: &Pointers, envp: &Pointers) -> Errno {
+    let (argv, envp) = (argv.addresses.as_ptr() as usize, envp.addresses.as_ptr() as usize);
+    let arguments = [descriptor as usize, c"".as_ptr() as usize, argv, envp, super::abi::AT_EMPTY_PATH as usize, 0];
+    // SAFETY: the path is a C string; `Pointers` promises the arrays.
+    unsafe { syscall(libc::SYS_execveat, arguments) }.err().unwrap_or(0)
+}
+
 /// exit_group(2).
 pub fn exit(status: i32) -> ! {
     loop {

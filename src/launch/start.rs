@@ -11,10 +11,11 @@ use super::opening::Slots;
 use super::report::{Message, Record, SIZE, WORDS};
 use crate::error::{Error, Result};
 use crate::kernel::abi::CLONE_PARENT;
+use crate::kernel::own_image::{self, Detached};
 use crate::kernel::owned::{Forked, c_string, fork_into, open, own};
 use crate::kernel::raw;
 use crate::kernel::strings::{Environment, Strings};
-use crate::plan::{Barrier, Operation, Plan};
+use crate::plan::{Barrier, Operation, OwnImage, Plan};
 
 /// A launched child.
 #[derive(Debug)]
@@ -64,6 +65,7 @@ fn clone(plan: &Plan, slots: &Slots, cgroup: Option<BorrowedFd<'_>>, theirs: &Ow
     if let Some(report) = numbers.first_mut() {
         *report = theirs.as_raw_fd();
     }
+    let image = detach_image(plan)?;
     let mut child = Child {
         arena,
         steps: &plan.child,
@@ -72,6 +74,7 @@ fn clone(plan: &Plan, slots: &Slots, cgroup: Option<BorrowedFd<'_>>, theirs: &Ow
         argv: &argv,
         environment: &mut environment,
         hooks: &hooks,
+        image: image.as_ref(),
         outcome: -1,
         chosen: 0,
         words: [0; WORDS],
@@ -84,6 +87,21 @@ fn clone(plan: &Plan, slots: &Slots, cgroup: Option<BorrowedFd<'_>>, theirs: &Ow
     };
     around.leave()?;
     result
+}
+
+/// Keeps this program's own executable out of the container's reach, as the plan says.
+fn detach_image(plan: &Plan) -> Result<Option<Detached>> {
+    if plan.own_image == OwnImage::Unreachable {
+        return Ok(None);
+    }
+    let failed = |call: &'static str| {
+        move |errno| Error::refused("cannot keep kiste's own executable from the container").call(call, errno)
+    };
+    let image = own_image::detach().map_err(failed("mremap"))?;
+    if plan.own_image == OwnImage::ByParent {
+        image.replace().map_err(failed("prctl"))?;
+    }
+    Ok(Some(image))
 }
 
 /// argv and envp of the plan's execve.
@@ -243,4 +261,15 @@ pub fn user_namespace(pid: i32) -> Result<OwnedFd> {
     let failed = |errno| Error::refused("cannot open the user namespace of the child").call("open", errno);
     let path = c_string(format!("/proc/{pid}/ns/user")).map_err(failed)?;
     open(libc::AT_FDCWD, &path, libc::O_RDONLY, 0).map_err(failed)
+}
+
+/// Makes this process, and so the child it makes, non-dumpable (prctl(2)). Not before id maps are to be written: the
+/// child's /proc files then belong to the host's root.
+///
+/// # Errors
+/// When prctl(2) fails.
+pub fn become_opaque() -> Result<()> {
+    raw::prctl(libc::PR_SET_DUMPABLE, 0, 0, 0, 0)
+        .map(drop)
+        .map_err(|errno| Error::refused("cannot become non-dumpable").call("prctl", errno))
 }

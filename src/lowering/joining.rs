@@ -21,7 +21,9 @@ pub fn lower_exec(join: JoinRequest<'_>) -> Result<Plan> {
     let init = story_ref.slot();
     story_ref.open(Open::Given { name: "pidfd of the container's init", into: init }, &OWN);
     session::open_console(story_ref)?;
+    namespaces::own_image(story_ref)?;
     story_ref.chapter(Stage::Birth);
+    namespaces::release_image(story_ref)?;
     process::birth(story_ref)?;
     process::join_cgroups(story_ref, join.legacy_groups);
     process::oom_score(story_ref)?;

@@ -4,7 +4,7 @@ use super::story::{CgroupDriver, OWN, Story};
 use crate::cgroup::{self, Options};
 use crate::error::{Error, Result};
 use crate::intent::{IdMap, Namespace, NamespaceKind as Kind};
-use crate::plan::{Barrier, Open, Operation, ParentStep};
+use crate::plan::{Barrier, Open, Operation, OwnImage, ParentStep};
 
 /// Parent: opens the namespace files to join.
 pub fn open(story: &mut Story<'_>) -> Result<()> {
@@ -61,6 +61,33 @@ pub fn clone_flags(story: &mut Story<'_>) -> Result<()> {
         return Err(Error::refused("new namespaces need a user namespace when the runtime is not root")
             .at(&crate::error::Origin::fixed("/linux/namespaces"))
             .hint("add {\"type\": \"user\"} with uidMappings and gidMappings, as `kiste spec --rootless` writes"));
+    }
+    Ok(())
+}
+
+/// Keeps this program's own executable away from the container (INV-06). Nothing is done where it can't be written to
+/// from there anyway: where its owner and group mean nothing in the container's user namespace.
+pub fn own_image(story: &mut Story<'_>) -> Result<()> {
+    let (intent, file) = (story.request.intent, story.request.facts.executable);
+    let mapped = |maps: &[IdMap], id: u32| {
+        maps.iter().any(|map| id >= map.host && u64::from(id - map.host) < u64::from(map.size))
+    };
+    let closed = intent.makes(Kind::User)
+        && file.mode & 0o002 == 0
+        && !mapped(&intent.id_maps.users, file.uid)
+        && (file.mode & 0o020 == 0 || !mapped(&intent.id_maps.groups, file.gid));
+    story.plan.own_image = match (file.frozen || closed, story.may_mount()) {
+        (true, _) => OwnImage::Unreachable,
+        (false, true) => OwnImage::ByParent,
+        (false, false) => OwnImage::ByChild,
+    };
+    Ok(())
+}
+
+/// Child: lets go of the executable, if the parent could not.
+pub fn release_image(story: &mut Story<'_>) -> Result<()> {
+    if story.plan.own_image == OwnImage::ByChild {
+        story.own(Operation::ReleaseImage);
     }
     Ok(())
 }

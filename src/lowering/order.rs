@@ -42,6 +42,7 @@ fn parent(story: &mut Story<'_>) -> Result<()> {
     namespaces::open(story)?; //              A  namespaces to join
     session::open_console(story)?; //         A  the console socket
     namespaces::control_group(story)?; //     B  the control group
+    namespaces::own_image(story)?; //         C  kiste's own executable out of reach
     namespaces::clone_flags(story)?; //       C  what clone3 makes
     namespaces::id_maps(story)?; //           D  identity
     process::raised_limits(story)?; //        D  limits that only the parent may raise
@@ -52,6 +53,7 @@ fn parent(story: &mut Story<'_>) -> Result<()> {
 /// 1 to 6: from birth to the final root.
 fn setup(story: &mut Story<'_>) -> Result<()> {
     story.chapter(Stage::Birth);
+    namespaces::release_image(story)?; //     1  kiste's own executable, where only the child may
     process::birth(story)?; //                1  signals, descriptors, cgroup v1
     process::oom_score(story)?; //            1  oom_score_adj, while /proc is still ours
     story.chapter(Stage::Identity);

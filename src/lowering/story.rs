@@ -123,6 +123,7 @@ impl<'a> Story<'a> {
             cgroup: None,
             clone_flags: 0,
             born_in: Vec::new(),
+            own_image: crate::plan::OwnImage::Unreachable,
             first_stage: Vec::new(),
             barriers: Vec::new(),
             arena: Arena::new(),

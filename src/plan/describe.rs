@@ -9,6 +9,7 @@ pub fn operation(plan: &Plan, operation: Op) -> String {
     let arena = &plan.arena;
     let show = |text| arena.show(text);
     match operation {
+        Op::ReleaseImage => "let go of kiste's own executable".into(),
         Op::SignalMask(_) => "unblock all signals".into(),
         Op::DefaultSignal(signal) => format!("default action for signal {signal}"),
         Op::ParentDeathSignal(signal) => format!("signal {signal} when the runtime ends"),

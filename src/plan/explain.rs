@@ -2,7 +2,7 @@
 
 use serde::Serialize;
 
-use super::{Barrier, Operation as Op, Plan, describe};
+use super::{Barrier, Operation as Op, OwnImage, Plan, describe};
 use crate::error::{Error, errno_text};
 use crate::launch::report::{Call, Record};
 
@@ -39,6 +39,11 @@ pub fn lines(plan: &Plan) -> Vec<Line> {
     for step in plan.cgroup.iter().flat_map(|cgroup| cgroup.steps()) {
         let place = Some(step.origin.to_string()).filter(|place| !place.is_empty());
         lines.push(parent("B", step.text, place));
+    }
+    match plan.own_image {
+        OwnImage::Unreachable => {}
+        OwnImage::ByParent => lines.push(parent("C", "let go of kiste's own executable".to_owned(), None)),
+        OwnImage::ByChild => lines.push(parent("C", "move kiste's image into anonymous memory".to_owned(), None)),
     }
     let made = match plan.clone_flags {
         0 => "clone3".to_owned(),

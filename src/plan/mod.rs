@@ -26,6 +26,17 @@ pub struct Step {
     pub origin: u16,
 }
 
+/// How this program's own executable is kept out of the container's reach (INV-06, `kernel::own_image`).
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum OwnImage {
+    /// The container's users can't write to it: nothing is done.
+    Unreachable,
+    /// The parent lets go of the file before clone3.
+    ByParent,
+    /// The parent moves its image, the child lets go of the file: where only the child has the privilege.
+    ByChild,
+}
+
 /// A complete launch: parent and child program, bytes, origins.
 #[derive(Debug)]
 pub struct Plan {
@@ -39,6 +50,8 @@ pub struct Plan {
     pub clone_flags: u64,
     /// Namespace descriptors the parent itself joins around clone3, so that the child is born in them (pid).
     pub born_in: Vec<(Slot, u64)>,
+    /// How this program's own executable is kept out of the container's reach.
+    pub own_image: OwnImage,
     /// A short first stage that joins these (pidfd or namespace file, `CLONE_NEW…`) and makes the child as its sibling:
     /// where new namespaces shall belong to a joined user namespace, or a pid namespace is within reach only from there.
     pub first_stage: Vec<(Slot, u64)>,

@@ -62,6 +62,8 @@ pub enum Missing {
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub enum Operation {
     // Birth
+    /// prctl(PR_SET_MM_MAP): /proc/self/exe names an empty memfd instead of the runtime.
+    ReleaseImage,
     /// rt_sigprocmask: exactly these signals are blocked.
     SignalMask(u64),
     /// rt_sigaction: a signal that the caller ignored gets its default action again.

@@ -16,6 +16,7 @@ mod session;
 mod steps;
 
 use crate::kernel::abi;
+use crate::kernel::own_image::Detached;
 use crate::kernel::raw::{self, Raw};
 use crate::kernel::strings::{Environment, Strings};
 use crate::launch::report::{Call, Message, Record, WORDS};
@@ -37,6 +38,8 @@ pub struct Child<'a> {
     pub environment: &'a mut Environment<'a>,
     /// Each hook's argv and envp.
     pub hooks: &'a [(Strings<'a>, Strings<'a>)],
+    /// The image that the parent detached, where the child lets go of the file.
+    pub image: Option<&'a Detached>,
     /// The FIFO that `start` reads, −1 before the gate.
     pub outcome: i32,
     /// The candidate that `FindExecutable` chose.
@@ -88,6 +91,13 @@ impl Child<'_> {
         (record.call, record.errno, record.words) = (failure.call, failure.errno, self.words);
         let bytes = record.encode();
         let _ = if self.outcome >= 0 { raw::write(self.outcome, &bytes) } else { raw::send(self.report, &bytes) };
+    }
+
+    fn release_image(&self) -> Done {
+        match self.image {
+            Some(image) => image.replace().named(Call::Prctl),
+            None => fail(Call::Verify, libc::EINVAL),
+        }
     }
 
     /// The descriptor in a slot.

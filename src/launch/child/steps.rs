@@ -10,6 +10,7 @@ impl Child<'_> {
     pub(super) fn step(&mut self, index: usize, step: &Step) -> Done {
         let arena = self.arena;
         match step.operation {
+            Op::ReleaseImage => self.release_image(),
             Op::SignalMask(mask) => raw::set_signal_mask(mask).named(Call::Sigmask).map(drop),
             Op::DefaultSignal(signal) => raw::default_signal(signal).named(Call::Sigaction).map(drop),
             Op::ParentDeathSignal(signal) => self.prctl(libc::PR_SET_PDEATHSIG, signal as usize),
