@@ -40,7 +40,7 @@ pub fn start(
 ) -> Result<Launched> {
     let (ours, theirs) = socketpair(AddressFamily::Unix, SockType::SeqPacket, None, SockFlag::SOCK_CLOEXEC)
         .map_err(|errno| Error::refused("cannot make a socket pair").call("socketpair", errno as i32))?;
-    let forked = clone(plan, slots, cgroup, &theirs)?;
+    let forked = clone(plan, slots, cgroup, (&ours, &theirs))?;
     drop(theirs);
     let met = listen(plan, &ours, |barrier| meet(barrier, &forked));
     match met {
@@ -53,7 +53,12 @@ pub fn start(
     }
 }
 
-fn clone(plan: &Plan, slots: &Slots, cgroup: Option<BorrowedFd<'_>>, theirs: &OwnedFd) -> Result<Forked> {
+fn clone(
+    plan: &Plan,
+    slots: &Slots,
+    cgroup: Option<BorrowedFd<'_>>,
+    (ours, theirs): (&OwnedFd, &OwnedFd),
+) -> Result<Forked> {
     let arena = &plan.arena;
     let strings = |range| Strings::new(arena.texts(range).iter().map(|text| arena.c_str(*text)));
     let (arguments, environment) = payload(plan);
@@ -79,11 +84,17 @@ fn clone(plan: &Plan, slots: &Slots, cgroup: Option<BorrowedFd<'_>>, theirs: &Ow
         chosen: 0,
         words: [0; WORDS],
     };
+    let ours = ours.as_raw_fd();
+    let mut run = || {
+        // The child's copy of our end would keep it waiting at a barrier when we are killed: no end-of-file.
+        let _ = raw::close(ours);
+        child.run()
+    };
     let around = Around::enter(plan, slots)?;
     let result = if plan.first_stage.is_empty() {
-        fork_into(plan.clone_flags, cgroup, || child.run()).map_err(|errno| clone_error(plan, errno))
+        fork_into(plan.clone_flags, cgroup, run).map_err(|errno| clone_error(plan, errno))
     } else {
-        staged(plan, slots, cgroup, || child.run())
+        staged(plan, slots, cgroup, &mut run)
     };
     around.leave()?;
     result
