@@ -280,7 +280,7 @@ pub(super) fn preserved(preserve_fds: u32, pid_one: bool) -> Result<(u32, Vec<St
 pub(super) fn console(socket: Option<&Path>, terminal: bool, stays: bool) -> Console {
     match (socket, terminal, stays) {
         (Some(path), ..) => Console::Socket(path.to_owned()),
-        (None, true, true) => Console::Foreground,
+        (None, true, true) => Console::Foreground(crate::launch::console::caller_size()),
         _ => Console::None,
     }
 }

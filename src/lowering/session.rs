@@ -24,7 +24,7 @@ pub fn open_console(story: &mut Story<'_>) -> Result<()> {
             story.console = Some(into);
             Ok(())
         }
-        (true, Console::Foreground) => {
+        (true, Console::Foreground(_)) => {
             story.console = Some(REPORT);
             Ok(())
         }
@@ -46,7 +46,11 @@ pub fn exec_terminal(story: &mut Story<'_>) -> Result<()> {
 fn open_terminal(story: &mut Story<'_>, console: bool) -> Result<()> {
     let (Some(socket), Some(process)) = (story.console, &story.request.intent.process) else { return Ok(()) };
     let origin = process.origin.child("terminal");
-    let (rows, columns) = process.console_size.unwrap_or((0, 0));
+    // Set before the payload runs: later it would be told of a change by a signal it doesn't expect.
+    let (rows, columns) = match &story.request.console {
+        Console::Foreground(Some(size)) => *size,
+        _ => process.console_size.unwrap_or((0, 0)),
+    };
     let (root, master, peer) = (story.root, story.slot(), story.slot());
     story.step(Operation::OpenTerminal { root, rows, columns, master, peer }, &origin);
     if console {

@@ -15,8 +15,8 @@ use crate::plan::{Arena, Barrier, Open, Operation, ParentStep, Plan, Slot, Stage
 pub enum Console {
     /// No terminal.
     None,
-    /// Its master comes to the runtime, which stays in the foreground.
-    Foreground,
+    /// Its master comes to the runtime, which stays in the foreground; rows and columns of the caller's own terminal.
+    Foreground(Option<(u16, u16)>),
     /// Its master goes to the program listening at this path (`--console-socket`).
     Socket(PathBuf),
 }
