@@ -158,8 +158,8 @@ fn launch(
         scope: &|_| Err(Error::refused("a systemd scope was planned and nobody makes it")),
     };
     let directory = created.and_then(|created| created.v2_directory.as_ref()).map(AsFd::as_fd);
-    let launched = start::start(making.plan, slots, directory, |barrier, child| meeting.at(barrier, child))?;
-    let finished = finish(reserved, making, record, &launched);
+    let mut launched = start::start(making.plan, slots, directory, |barrier, child| meeting.at(barrier, child))?;
+    let finished = finish(reserved, making, record, &launched).and_then(|()| launched.release());
     if finished.is_err() {
         let _ = crate::kernel::raw::pidfd_send_signal(launched.init.pidfd.as_raw_fd(), libc::SIGKILL);
         let _ = crate::kernel::raw::wait4(launched.init.pid, libc::__WALL);

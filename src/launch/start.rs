@@ -26,6 +26,22 @@ pub struct Launched {
     pub terminal: Option<OwnedFd>,
     /// Its seccomp listener.
     pub listener: Option<OwnedFd>,
+    /// Where a child that is ready waits to hear that it is recorded.
+    waiting: Option<OwnedFd>,
+}
+
+impl Launched {
+    /// Lets a child that is ready go on to its gate: from here on somebody else can find it. Until then it ends with
+    /// the runtime.
+    ///
+    /// # Errors
+    /// When the child is gone.
+    pub fn release(&mut self) -> Result<()> {
+        match self.waiting.take() {
+            Some(socket) => go_on(&socket),
+            None => Ok(()),
+        }
+    }
 }
 
 /// Makes the child and meets it until it is ready or runs. `meet` does the parent's steps at a barrier.
@@ -44,7 +60,10 @@ pub fn start(
     drop(theirs);
     let met = listen(plan, &ours, |barrier| meet(barrier, &forked));
     match met {
-        Ok((terminal, listener)) => Ok(Launched { init: forked, terminal, listener }),
+        Ok((terminal, listener)) => {
+            let waiting = is_gated(plan).then_some(ours);
+            Ok(Launched { init: forked, terminal, listener, waiting })
+        }
         Err(error) => {
             let _ = raw::pidfd_send_signal(forked.pidfd.as_raw_fd(), libc::SIGKILL);
             let _ = raw::wait4(forked.pid, libc::__WALL);
@@ -203,11 +222,22 @@ fn staged(plan: &Plan, slots: &Slots, cgroup: Option<BorrowedFd<'_>>, mut run: i
     }
 }
 
+fn is_gated(plan: &Plan) -> bool {
+    plan.child.iter().any(|step| step.operation == Operation::Ready)
+}
+
+/// The byte that a child waits for.
+fn go_on(socket: &OwnedFd) -> Result<()> {
+    raw::send(socket.as_raw_fd(), &[1])
+        .map(drop)
+        .map_err(|errno| Error::refused("the container's process is gone").call("send", errno))
+}
+
 type Descriptors = (Option<OwnedFd>, Option<OwnedFd>);
 
 /// Hears the child until it is ready or has become the payload.
 fn listen(plan: &Plan, socket: &OwnedFd, mut meet: impl FnMut(Barrier) -> Result<()>) -> Result<Descriptors> {
-    let gated = plan.child.iter().any(|step| step.operation == Operation::Ready);
+    let gated = is_gated(plan);
     let mut expected = plan.barriers.iter().map(|entry| entry.0);
     let (mut terminal, mut listener) = (None, None);
     loop {
@@ -224,8 +254,7 @@ fn listen(plan: &Plan, socket: &OwnedFd, mut meet: impl FnMut(Barrier) -> Result
                     return Err(Error::refused("the container's process spoke out of turn"));
                 };
                 meet(barrier)?;
-                raw::write(socket.as_raw_fd(), &[1])
-                    .map_err(|errno| Error::refused("the container's process is gone").call("write", errno))?;
+                go_on(socket)?;
             }
             Message::Terminal => terminal = descriptor,
             Message::Listener => listener = descriptor,

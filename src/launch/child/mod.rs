@@ -122,18 +122,26 @@ impl Child<'_> {
     /// Tells the parent that a barrier is reached and waits for its byte.
     fn wait(&self, barrier: Barrier) -> Done {
         raw::send(self.report, &Record::new(Message::Reached(barrier as u32), 0).encode()).named(Call::Parent)?;
+        self.hear()
+    }
+
+    /// Tells the parent that all is made and waits until it is recorded: nobody could find a process at the gate whose
+    /// runtime was killed before.
+    fn ready(&mut self) -> Done {
+        raw::send(self.report, &Record::new(Message::Ready, 0).encode()).named(Call::Parent)?;
+        self.hear()?;
+        let _ = raw::close(self.report);
+        self.report = -1;
+        Ok(())
+    }
+
+    /// Waits for the parent's byte; its end-of-file is our end.
+    fn hear(&self) -> Done {
         let mut byte = [0u8; 1];
         match raw::read(self.report, &mut byte).named(Call::Parent)? {
             1 => Ok(()),
             _ => fail(Call::Parent, libc::EPIPE),
         }
-    }
-
-    fn ready(&mut self) -> Done {
-        raw::send(self.report, &Record::new(Message::Ready, 0).encode()).named(Call::Parent)?;
-        let _ = raw::close(self.report);
-        self.report = -1;
-        Ok(())
     }
 
     fn wait_gate(&mut self, gate: Slot, outcome: Slot) -> Done {
