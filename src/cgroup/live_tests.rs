@@ -261,7 +261,7 @@ fn statistics_show_what_was_used() {
     let Some(guard) = group(&resources, &Options::default()) else { return };
     let mut child = guard.spawn("timeout 0.3 sh -c 'while :; do :; done'; exec sleep 100");
     until(|| guard.0.group.stats().unwrap().cpu.usage.total > 50_000_000);
-    until(|| guard.0.group.pids(true).unwrap().len() == 1);
+    until(|| guard.0.group.stats().unwrap().pids.current == 1);
     let stats = guard.0.group.stats().unwrap();
     assert!(stats.cpu.usage.total > 50_000_000, "{:?}", stats.cpu);
     assert!(stats.cpu.usage.user + stats.cpu.usage.kernel > 0, "{:?}", stats.cpu);
