@@ -278,7 +278,9 @@ impl Group {
     /// A process is alive in it after ten seconds.
     pub fn remove(&self) -> Result<()> {
         let mut first = Ok(());
-        if let Some(unit) = self.unit.as_ref().filter(|_| self.directories.iter().any(|one| one.path().exists())) {
+        // Without directories the runtime was killed before it could record them.
+        let there = self.directories.is_empty() || self.directories.iter().any(|one| one.path().exists());
+        if let Some(unit) = self.unit.as_ref().filter(|_| there) {
             // systemd removes the groups it made; what is left after that is ours.
             first = systemd::stop(unit);
         }

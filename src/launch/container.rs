@@ -1,6 +1,7 @@
 //! Making a container from its plan: record, descriptors, control group, child, record again. Whatever fails, nothing is
 //! left.
 
+use std::cell::RefCell;
 use std::os::fd::{AsFd, AsRawFd};
 use std::path::{Path, PathBuf};
 
@@ -10,6 +11,7 @@ use super::hooks::run_hooks;
 use super::meeting::{Meeting, calls};
 use super::opening::{Slots, open_all, open_in_groups};
 use super::start::{self, Launched};
+use crate::cgroup::systemd::{self, Scope, ScopeRequest};
 use crate::cgroup::{self, Created, Group};
 use crate::error::{Error, Result};
 use crate::intent::Intent;
@@ -82,7 +84,7 @@ pub fn make(mut reserved: Reserved, making: &Making<'_>) -> Result<Made> {
     record.console = making.intent.process.as_ref().is_some_and(|process| process.terminal);
     record.seccomp_notify = making.intent.seccomp.as_ref().is_some_and(|profile| profile.listener_path.is_some());
     record.extra = serde_json::json!({ "steps": plan.child.len() });
-    let planned = plan.cgroup.as_ref().map(Group::planned);
+    let planned = plan.cgroup.as_ref().map(Group::planned).or(plan.scope().map(ScopeRequest::planned));
     record.cgroup = group_value(planned.as_ref())?;
     let mut slots = Slots::new(plan);
     let gate = if making.gated { Some(reserved.make_gate()?) } else { None };
@@ -94,19 +96,20 @@ pub fn make(mut reserved: Reserved, making: &Making<'_>) -> Result<Made> {
         record.cgroup = group_value(Some(&created.group))?;
     }
     give(plan, &mut slots, gate, created.as_mut());
-    let warnings = created.as_mut().map(|created| std::mem::take(&mut created.warnings)).unwrap_or_default();
+    let mut warnings = created.as_mut().map(|created| std::mem::take(&mut created.warnings)).unwrap_or_default();
+    let scope = RefCell::new(None);
     let launched = open_in_groups(plan, &mut slots)
-        .and_then(|()| launch(&mut reserved, making, &slots, created.as_ref(), &mut record));
+        .and_then(|()| launch(&mut reserved, making, &slots, created.as_ref(), &scope, &mut record));
+    let mut group = created.map_or_else(Group::none, |created| created.group);
+    if let Some(scope) = scope.into_inner() {
+        warnings.extend(scope.warnings);
+        group = scope.group;
+    }
     match launched {
-        Ok(launched) => {
-            let group = created.map_or_else(Group::none, |created| created.group);
-            Ok(Made { container: reserved.keep(), record, launched, group, warnings })
-        }
+        Ok(launched) => Ok(Made { container: reserved.keep(), record, launched, group, warnings }),
         Err(error) => {
-            if let Some(created) = &created {
-                // The first error is the one to tell; `delete --force` finds what is left by the record.
-                let _ = created.group.kill(libc::SIGKILL).and_then(|()| created.group.remove());
-            }
+            // The first error is the one to tell; `delete --force` finds what is left by the record.
+            let _ = group.kill(libc::SIGKILL).and_then(|()| group.remove());
             after_stop(making.intent, &record, making.bundle);
             Err(error)
         }
@@ -144,6 +147,7 @@ fn launch(
     making: &Making<'_>,
     slots: &Slots,
     created: Option<&Created>,
+    scope: &RefCell<Option<Scope>>,
     record: &mut Record,
 ) -> Result<Launched> {
     let version = &making.intent.version;
@@ -155,10 +159,13 @@ fn launch(
         helpers: making.helpers.clone(),
         bundle: making.bundle,
         state_json: &creating,
-        scope: &|_| Err(Error::refused("a systemd scope was planned and nobody makes it")),
+        scope: &|request, pid| systemd::start_scope(request, pid).map(|started| drop(scope.replace(Some(started)))),
     };
     let directory = created.and_then(|created| created.v2_directory.as_ref()).map(AsFd::as_fd);
     let mut launched = start::start(making.plan, slots, directory, |barrier, child| meeting.at(barrier, child))?;
+    if let Some(scope) = &*scope.borrow() {
+        record.cgroup = group_value(Some(&scope.group))?;
+    }
     let finished = finish(reserved, making, record, &launched).and_then(|()| launched.release());
     if finished.is_err() {
         let _ = crate::kernel::raw::pidfd_send_signal(launched.init.pidfd.as_raw_fd(), libc::SIGKILL);

@@ -6,6 +6,7 @@ use std::path::PathBuf;
 use super::hooks::{HookCall, run_hooks};
 use super::id_maps::{How, Range, write_maps};
 use super::opening::Slots;
+use crate::cgroup::systemd::ScopeRequest;
 use crate::error::{Error, Origin, Result};
 use crate::intent::{Hook, Intent};
 use crate::kernel::abi::{AT_EMPTY_PATH, AT_RECURSIVE, MOUNT_ATTR_IDMAP, MountAttr};
@@ -28,7 +29,7 @@ pub struct Meeting<'a> {
     /// The state for hooks, from the child's pid.
     pub state_json: &'a dyn Fn(i32) -> Vec<u8>,
     /// Moves the child into its systemd scope.
-    pub scope: &'a dyn Fn(i32) -> Result<()>,
+    pub scope: &'a dyn Fn(&ScopeRequest, i32) -> Result<()>,
 }
 
 impl Meeting<'_> {
@@ -77,7 +78,7 @@ impl Meeting<'_> {
                     error.call("prlimit", errno).hint("raising a hard limit needs CAP_SYS_RESOURCE")
                 })
             }
-            ParentStep::SystemdScope => (self.scope)(child.pid),
+            ParentStep::SystemdScope(request) => (self.scope)(request, child.pid),
             ParentStep::WriteState(slot) => {
                 let file = self.slots.get(*slot).ok_or_else(|| Error::refused("the hooks' state has no file"))?;
                 raw::write(file.as_raw_fd(), &(self.state_json)(child.pid))

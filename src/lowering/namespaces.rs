@@ -1,6 +1,7 @@
 //! Namespaces: which clone3 makes, which are joined and by whom, the id maps, the control group.
 
 use super::story::{CgroupDriver, OWN, Story};
+use crate::cgroup::systemd::plan_scope;
 use crate::cgroup::{self, Options};
 use crate::error::{Error, Result};
 use crate::intent::{IdMap, Namespace, NamespaceKind as Kind};
@@ -37,12 +38,16 @@ pub fn control_group(story: &mut Story<'_>) -> Result<()> {
     }
     let wanted = request.intent.cgroup_path.as_ref();
     let origin = wanted.map_or(crate::error::Origin::fixed("/linux/cgroupsPath"), |path| path.origin.clone());
-    let path = cgroup::Path::new(wanted.map_or("", |path| &path.value), request.id, &origin)?;
     let options = Options { rootless: !story.may_mount() || request.facts.in_user_namespace, ..Options::default() };
     if request.cgroups == CgroupDriver::Systemd {
-        story.at_barrier(Barrier::Identity, ParentStep::SystemdScope, &OWN);
+        let (resources, layout) = (&request.intent.resources, request.layout);
+        let wanted = wanted.map(|path| path.value.as_str());
+        let scope = plan_scope(resources, layout, wanted, request.id, &request.intent.annotations, &options)?;
+        story.plan.warnings.extend(scope.warnings.iter().cloned());
+        story.at_barrier(Barrier::Identity, ParentStep::SystemdScope(Box::new(scope)), &origin);
         return Ok(());
     }
+    let path = cgroup::Path::new(wanted.map_or("", |path| &path.value), request.id, &origin)?;
     let plan = cgroup::plan(&request.intent.resources, request.layout, &path, &options)?;
     story.plan.warnings.extend(plan.warnings.iter().cloned());
     story.plan.cgroup = Some(plan);

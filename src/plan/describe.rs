@@ -162,7 +162,9 @@ pub fn parent_step(step: &ParentStep) -> String {
         }
         ParentStep::Idmap { users, groups, .. } => format!("idmap the tree: {}; {}", maps(users), maps(groups)),
         ParentStep::Rlimit { resource, soft, hard } => format!("raise resource limit {resource}: {soft} {hard}"),
-        ParentStep::SystemdScope => "move into a systemd scope".into(),
+        ParentStep::SystemdScope(request) => {
+            request.steps().into_iter().map(|step| step.text).collect::<Vec<_>>().join("; ")
+        }
         ParentStep::WriteState(_) => "write the state for the hooks".into(),
         ParentStep::RunHooks { list, count } => format!("run {count} {list} hooks"),
     }

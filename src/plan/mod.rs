@@ -13,6 +13,7 @@ pub use operation::{Operation, Slot, Stage};
 pub use parent::{Barrier, Open, ParentStep};
 
 use crate::cgroup::CgroupPlan;
+use crate::cgroup::systemd::ScopeRequest;
 use crate::error::Origin;
 
 /// One step of the child: an operation, its place in the story and in the input.
@@ -68,6 +69,14 @@ pub struct Plan {
 }
 
 impl Plan {
+    /// The systemd scope that the parent asks for, if that is the cgroup driver.
+    pub fn scope(&self) -> Option<&ScopeRequest> {
+        self.barriers.iter().flat_map(|(_, steps)| steps).find_map(|(step, _)| match step {
+            ParentStep::SystemdScope(request) => Some(&**request),
+            _ => None,
+        })
+    }
+
     /// The place in the input that asked for a step, unless it is kiste's own.
     pub fn origin(&self, index: u16) -> Option<&Origin> {
         if index == 0 { None } else { self.origins.get(index as usize) }

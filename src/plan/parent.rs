@@ -3,6 +3,7 @@
 use std::path::PathBuf;
 
 use super::Slot;
+use crate::cgroup::systemd::ScopeRequest;
 
 /// The meeting points. Each is one message from the child and one byte back; a plan has only those it needs.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord)]
@@ -78,7 +79,7 @@ impl Open {
 }
 
 /// What the parent does while the child waits.
-#[derive(Clone, Debug, PartialEq, Eq)]
+#[derive(Clone, Debug, PartialEq)]
 pub enum ParentStep {
     /// Writes the maps of the child's user namespace.
     WriteIdMaps {
@@ -112,7 +113,7 @@ pub enum ParentStep {
         hard: u64,
     },
     /// Moves the child into a systemd scope.
-    SystemdScope,
+    SystemdScope(Box<ScopeRequest>),
     /// Writes the state into the memfd that the child's hooks read.
     WriteState(Slot),
     /// Runs the hooks of a list in the runtime's namespaces.

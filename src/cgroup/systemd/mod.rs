@@ -9,6 +9,8 @@
 mod bus;
 mod wire;
 
+use std::collections::BTreeMap;
+
 use serde::{Deserialize, Serialize};
 
 use super::create::adopt;
@@ -31,6 +33,8 @@ pub struct ScopeRequest {
     pub user: bool,
     /// What systemd is told beside slice and process.
     pub properties: Vec<(String, Value)>,
+    /// What is asked for and has no effect here.
+    pub warnings: Vec<String>,
     resources: Resources,
     layout: Layout,
     options: Options,
@@ -64,7 +68,7 @@ pub fn plan_scope(
     layout: &Layout,
     cgroups_path: Option<&str>,
     id: &str,
-    annotations: &[(String, String)],
+    annotations: &BTreeMap<String, String>,
     options: &Options,
 ) -> Result<ScopeRequest> {
     let (slice, unit) = names(cgroups_path.unwrap_or_default(), id, options.rootless)?;
@@ -90,17 +94,18 @@ pub fn plan_scope(
             properties.push(property);
         }
     }
-    let request = ScopeRequest {
+    let mut request = ScopeRequest {
         unit,
         slice,
         user: options.rootless,
         properties,
+        warnings: Vec::new(),
         resources: resources.clone(),
         layout: layout.clone(),
         options: options.clone(),
     };
     // Everything that is wrong with the input comes to light now, with a group that only has the right shape.
-    request.plan_in("/a/b")?;
+    request.warnings = request.plan_in("/a/b")?.warnings;
     Ok(request)
 }
 
@@ -215,6 +220,12 @@ fn mask(list: &str) -> Vec<u8> {
 }
 
 impl ScopeRequest {
+    /// What is known of the group before systemd makes it: enough to stop the unit if this process is killed meanwhile.
+    pub fn planned(&self) -> Group {
+        let unit = Unit { name: self.unit.clone(), user: self.user };
+        Group { mode: self.layout.mode, directories: Vec::new(), unit: Some(unit) }
+    }
+
     /// The plan as a story.
     pub fn steps(&self) -> Vec<Step> {
         let who = if self.user { "the user's systemd" } else { "systemd" };

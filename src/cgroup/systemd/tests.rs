@@ -63,7 +63,7 @@ fn a_scope_is_started_limited_changed_and_stopped() {
     (resources.cpu.quota, resources.cpu.period) = (Some(25_000), Some(100_000));
     resources.unified.insert("memory.high".into(), "50331648".into());
     let options = Options { rootless: user, ..Options::default() };
-    let annotations = [("org.systemd.property.Description".to_owned(), "'a test of kiste'".to_owned())];
+    let annotations = [("org.systemd.property.Description".to_owned(), "'a test of kiste'".to_owned())].into();
     let request = plan_scope(&resources, &layout, None, &id, &annotations, &options).unwrap();
     let mut child = Command::new("sleep").arg("100").stdout(Stdio::null()).spawn().unwrap();
     let scope = start_scope(&request, child.id() as i32);
