@@ -110,8 +110,15 @@ pub(super) fn read_config(path: &Path) -> Result<Vec<u8>> {
         let what = format!("cannot read {}", path.display());
         move |error: std::io::Error| Error::input(what).io(call, &error)
     };
-    let file = std::fs::File::open(path).map_err(failed("open"))?;
-    let length = file.metadata().map_err(failed("fstat"))?.len();
+    // Without waiting: a FIFO nobody writes to would hold us for ever.
+    let mut options = std::fs::File::options();
+    let options = std::os::unix::fs::OpenOptionsExt::custom_flags(options.read(true), libc::O_NONBLOCK);
+    let file = options.open(path).map_err(failed("open"))?;
+    let metadata = file.metadata().map_err(failed("fstat"))?;
+    if !metadata.is_file() {
+        return Err(Error::input(format!("{} is no regular file", path.display())));
+    }
+    let length = metadata.len();
     let mut bytes = Vec::with_capacity(length.min(LONGEST_CONFIG) as usize + 1);
     file.take(LONGEST_CONFIG + 1).read_to_end(&mut bytes).map_err(failed("read"))?;
     if bytes.len() as u64 > LONGEST_CONFIG {
