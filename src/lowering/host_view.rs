@@ -19,7 +19,8 @@ pub fn enter(story: &mut Story<'_>) -> Result<()> {
     story.own(Operation::OpenRoot { path, into: store });
     let root = story.root;
     filesystem(story, "tmpfs", &[("mode", "755")], root);
-    story.own(Operation::EnterRoot { tree: root, into: root });
+    let at = story.plan.arena.text("/");
+    story.own(Operation::EnterRoot { tree: root, at, into: root });
     for entry in story.request.host_entries.clone() {
         match &entry.kind {
             HostEntryKind::Link(target) => {

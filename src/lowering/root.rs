@@ -80,7 +80,12 @@ pub fn enter(story: &mut Story<'_>) -> Result<()> {
         let attributes = attributes(story, MountAttr { propagation, ..MountAttr::default() });
         story.own(Operation::SetAttributes { tree: into, attributes, recursive: true });
     }
-    story.step(Operation::EnterRoot { tree: into, into }, &root.origin);
+    // Hooks find the container's mounts below the root's path in the mount namespace they run in or enter.
+    let hooks = &story.request.intent.hooks;
+    let seen = [&hooks.prestart, &hooks.create_runtime, &hooks.create_container].iter().any(|list| !list.is_empty());
+    let at = if seen && !story.request.no_pivot { root.path.to_string_lossy() } else { "/".into() };
+    let at = story.plan.arena.text(&at);
+    story.step(Operation::EnterRoot { tree: into, at, into }, &root.origin);
     Ok(())
 }
 
@@ -92,14 +97,6 @@ pub fn leave_host(story: &mut Story<'_>) -> Result<()> {
         story.step(Operation::Chroot(slot), &root.origin);
         return Ok(());
     }
-    if let Some(propagation) = &root.propagation {
-        // `shared` and `unbindable` only now: shared would have sent the set-up to the host, an unbindable tree could not
-        // have been the source of the read-only binds.
-        let kind = propagation.value.kind;
-        let attributes = attributes(story, MountAttr { propagation: kind, ..MountAttr::default() });
-        let step = Operation::RootAttributes { root: slot, attributes, recursive: propagation.value.recursive };
-        story.step(step, &propagation.origin);
-    }
     if root.readonly {
         let attributes = attributes(story, MountAttr { attr_set: MOUNT_ATTR_RDONLY, ..MountAttr::default() });
         let origin = root.origin.child("readonly");
@@ -107,5 +104,13 @@ pub fn leave_host(story: &mut Story<'_>) -> Result<()> {
     }
     let leave = if story.request.no_pivot { Operation::MoveRoot(slot) } else { Operation::PivotRoot(slot) };
     story.step(leave, &root.origin);
+    if let Some(propagation) = &root.propagation {
+        // `shared` and `unbindable` only now: shared would have sent the set-up to the host and can't be pivoted into, an
+        // unbindable tree could not have been the source of the read-only binds.
+        let kind = propagation.value.kind;
+        let attributes = attributes(story, MountAttr { propagation: kind, ..MountAttr::default() });
+        let step = Operation::RootAttributes { root: slot, attributes, recursive: propagation.value.recursive };
+        story.step(step, &propagation.origin);
+    }
     Ok(())
 }

@@ -39,7 +39,7 @@ fn uses(operation: Op) -> (Vec<Slot>, Vec<Slot>) {
         Op::WriteProc { proc, .. } => (vec![proc], vec![]),
         Op::OpenTreeLate { root, into, .. } => (vec![root], vec![into]),
         Op::SetAttributes { tree, .. } | Op::VerifyDevice { tree, .. } => (vec![tree], vec![]),
-        Op::EnterRoot { tree, into } => (vec![tree], vec![into]),
+        Op::EnterRoot { tree, into, .. } => (vec![tree], vec![into]),
         Op::Ensure { root, missing: Missing::Like(tree), into, .. } => (vec![root, tree], vec![into]),
         Op::Ensure { root, into, .. } => (vec![root], vec![into]),
         Op::Attach { tree, target } => (vec![tree, target], vec![]),

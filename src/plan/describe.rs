@@ -60,7 +60,8 @@ fn file_operation(arena: &Arena, operation: Op) -> String {
             format!("set{}{}", attributes_at(arena, attributes), below(recursive))
         }
         Op::OverlayStore => "a tmpfs for the copy-on-write layers".into(),
-        Op::EnterRoot { .. } => "attach the root and enter it".into(),
+        Op::EnterRoot { at, .. } if show(at) == "/" => "attach the root and enter it".into(),
+        Op::EnterRoot { at, .. } => format!("attach the root at {} for the hooks and enter it", show(at)),
         Op::OpenRoot { path, .. } => format!("open {}", show(path)),
         Op::Ensure { path, missing, .. } => format!("find {} ({})", in_container(&show(path)), missing_words(missing)),
         Op::Attach { .. } => "attach".into(),

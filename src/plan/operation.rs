@@ -165,10 +165,12 @@ pub enum Operation {
     },
     /// A private tmpfs over the host's /tmp: where the copy-on-write layers of the host view live.
     OverlayStore,
-    /// Attaches the root over the namespace's root, goes there, and opens it.
+    /// Attaches the root, and works through its descriptor from then on.
     EnterRoot {
         /// The tree.
         tree: Slot,
+        /// Where: over the namespace's own root, or where hooks look for it.
+        at: Text,
         /// Where the root's descriptor goes.
         into: Slot,
     },

@@ -7,10 +7,11 @@ use crate::plan::{Slot, Text};
 
 impl Child<'_> {
     /// Attaches the tree over the namespace's own root, so that no host path has to be reachable for the container's
-    /// root user, and works through its descriptor from then on.
-    pub(super) fn enter_root(&mut self, tree: Slot, into: Slot) -> Done {
+    /// root user, or where hooks look for it; and works through its descriptor from then on.
+    pub(super) fn enter_root(&mut self, tree: Slot, at: Text, into: Slot) -> Done {
         let tree = self.slot(tree)?;
-        let host = raw::openat(abi::AT_FDCWD, c"/", abi::O_PATH | abi::O_CLOEXEC, 0).named(Call::Open)?;
+        let host =
+            raw::openat(abi::AT_FDCWD, self.arena.c_str(at), abi::O_PATH | abi::O_CLOEXEC, 0).named(Call::Open)?;
         raw::move_mount(tree, host).named(Call::MoveMount)?;
         // A detached tree's descriptor stays good as a base for look-ups once it is attached.
         self.put(into, tree)

@@ -77,7 +77,7 @@ impl Child<'_> {
             }
             Op::SetAttributes { tree, attributes, recursive } => self.set_attributes(tree, attributes, recursive),
             Op::OverlayStore => self.overlay_store(),
-            Op::EnterRoot { tree, into } => self.enter_root(tree, into),
+            Op::EnterRoot { tree, at, into } => self.enter_root(tree, at, into),
             Op::OpenRoot { path, into } => self.open_root(path, into),
             Op::Ensure { root, path, missing, nofollow, into } => self.ensure(root, path, missing, nofollow, into),
             Op::Attach { tree, target } => self.attach(tree, target),
