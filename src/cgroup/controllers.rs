@@ -5,7 +5,6 @@ use std::path::{Path, PathBuf};
 
 use super::files::{self, Failure};
 use super::plan::HierarchyPlan;
-use crate::error::{Error, Origin, Result};
 
 /// Switches `wanted` on in every parent of the group, from the top, in one write a parent and only where something
 /// is off; an empty list means all there are. Says whether anything was changed.
@@ -56,31 +55,23 @@ fn enable_in(directory: &Path, wanted: &[&'static str]) -> std::result::Result<b
 }
 
 /// Gives a v1 cpuset, and its parents, the processors and memory nodes of the parent where it has none: the kernel
-/// lets no process into an empty one (cgroup-v1/cpusets.rst).
-pub(super) fn initialise_cpuset(mount_point: &Path, group: &str) -> Result<()> {
+/// lets no process into an empty one (cgroup-v1/cpusets.rst). A `fresh` group is known to be empty.
+pub(super) fn initialise_cpuset(mount_point: &Path, group: &str, fresh: bool) -> std::result::Result<(), Failure> {
     for file in ["cpuset.cpus", "cpuset.mems"] {
         let mut path = PathBuf::from(mount_point);
-        let mut value = read(&path, file)?;
-        for part in group.split('/') {
+        let mut value = files::read_value(&path.join(file))?;
+        let mut parts = group.split('/').peekable();
+        while let Some(part) = parts.next() {
             path.push(part);
-            let own = read(&path, file)?;
+            let file = path.join(file);
+            let last = parts.peek().is_none();
+            let own = if fresh && last { String::new() } else { files::read_value(&file)? };
             if own.is_empty() {
-                let result = files::open_directory(&path).and_then(|open| {
-                    let what = format!("cannot set {file} of {}", path.display());
-                    files::write(open.as_fd(), file, &value).map_err(|errno| Failure::new(what, "write", errno))
-                });
-                result.map_err(|failure| failure.error(&Origin::fixed("/linux/cgroupsPath")))?;
+                files::write_value(&file, &value)?;
             } else {
                 value = own;
             }
         }
     }
     Ok(())
-}
-
-fn read(directory: &Path, file: &'static str) -> Result<String> {
-    let path = directory.join(file);
-    let text = std::fs::read_to_string(&path);
-    let text = text.map_err(|error| Error::refused(format!("cannot read {}", path.display())).io("read", &error))?;
-    Ok(text.trim().to_owned())
 }

@@ -58,7 +58,11 @@ fn try_create(plan: &CgroupPlan, made: &mut Vec<std::path::PathBuf>) -> Result<C
             continue;
         }
         let path = hierarchy.directory();
-        let directory = match enter(hierarchy, &path, made) {
+        // A v1 group without values is only joined: its directory is never opened.
+        let bare = !hierarchy.is_unified() && hierarchy.writes.is_empty();
+        let entered = make(hierarchy, &path, made)
+            .and_then(|()| if bare { files::open_tasks(&path) } else { files::open_directory(&path) });
+        let directory = match entered {
             Ok(directory) => directory,
             Err(failure) if hierarchy.optional && failure.is_refusal() => continue,
             Err(failure) if plan.rootless && failure.is_refusal() => {
@@ -80,6 +84,13 @@ fn try_create(plan: &CgroupPlan, made: &mut Vec<std::path::PathBuf>) -> Result<C
             lost.hierarchy(hierarchy, failure);
             continue;
         }
+        if bare {
+            fill_cpuset(hierarchy, made.contains(&path))?;
+            created.join.push(directory);
+            created.group.directories.push(GroupDirectory::of(hierarchy));
+            continue;
+        }
+        fill_cpuset(hierarchy, made.contains(&path))?;
         set_up(hierarchy, &directory, plan.rootless, &mut lost)?;
         keep(hierarchy, directory, &mut created)?;
     }
@@ -105,6 +116,7 @@ pub(super) fn adopt(plan: &CgroupPlan, pid: i32) -> Result<(Group, Vec<String>)>
                 }
                 Err(failure) => return Err(failure.error(&cgroups_path())),
             };
+            fill_cpuset(hierarchy, false)?;
             set_up(hierarchy, &directory, plan.rootless, &mut lost)?;
             let listed = files::read(directory.as_fd(), "cgroup.procs").unwrap_or_default();
             if !listed.lines().any(|line| line.parse() == Ok(pid)) {
@@ -135,19 +147,29 @@ fn cgroups_path() -> Origin {
     Origin::fixed("/linux/cgroupsPath")
 }
 
-/// Makes the directory and its parents, and opens it.
-fn enter(
+/// Makes the directory and its parents.
+fn make(
     hierarchy: &HierarchyPlan,
     path: &Path,
     made: &mut Vec<std::path::PathBuf>,
-) -> std::result::Result<OwnedFd, Failure> {
+) -> std::result::Result<(), Failure> {
     match files::make_directory(path) {
-        Ok(()) => made.push(path.to_owned()),
-        Err(failure) if failure.errno == libc::ENOENT => make_with_parents(hierarchy, path, made)?,
-        Err(failure) if failure.errno == libc::EEXIST => must_be_unused(hierarchy, path)?,
-        Err(failure) => return Err(failure),
+        Ok(()) => {
+            made.push(path.to_owned());
+            Ok(())
+        }
+        Err(failure) if failure.errno == libc::ENOENT => make_with_parents(hierarchy, path, made),
+        Err(failure) if failure.errno == libc::EEXIST => must_be_unused(hierarchy, path),
+        Err(failure) => Err(failure),
     }
-    files::open_directory(path)
+}
+
+/// A v1 cpuset takes no process while it is empty.
+fn fill_cpuset(hierarchy: &HierarchyPlan, fresh: bool) -> Result<()> {
+    if !hierarchy.legacy.iter().any(|name| name == "cpuset") {
+        return Ok(());
+    }
+    initialise_cpuset(&hierarchy.mount_point, &hierarchy.group, fresh).map_err(|failure| failure.error(&cgroups_path()))
 }
 
 fn make_with_parents(
@@ -228,9 +250,6 @@ fn is_device(write: &Write) -> bool {
 
 /// Everything inside the directory.
 fn set_up(hierarchy: &HierarchyPlan, directory: &OwnedFd, rootless: bool, lost: &mut Lost) -> Result<()> {
-    if hierarchy.legacy.iter().any(|name| name == "cpuset") {
-        initialise_cpuset(&hierarchy.mount_point, &hierarchy.group)?;
-    }
     if hierarchy.delegate_to.is_some() {
         enable(hierarchy, &[]).map_err(|failure| failure.error(&cgroups_path()))?;
     }

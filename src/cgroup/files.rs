@@ -75,6 +75,28 @@ pub(super) fn open_directory(path: &Path) -> Result<OwnedFd, Failure> {
     owned::open(libc::AT_FDCWD, &c_path(path)?, libc::O_RDONLY | libc::O_DIRECTORY, 0).map_err(failure)
 }
 
+/// The file by which one thread moves itself into a v1 group.
+pub(super) fn open_tasks(group: &Path) -> Result<OwnedFd, Failure> {
+    let path = group.join("tasks");
+    let failure = |errno| Failure::new(format!("cannot open {}", path.display()), "open", errno);
+    owned::open(libc::AT_FDCWD, &c_path(&path)?, libc::O_WRONLY, 0).map_err(failure)
+}
+
+/// A short value, which the kernel gives in one read.
+pub(super) fn read_value(path: &Path) -> Result<String, Failure> {
+    let failure = |call| move |errno| Failure::new(format!("cannot read {}", path.display()), call, errno);
+    let file = owned::open(libc::AT_FDCWD, &c_path(path)?, libc::O_RDONLY, 0).map_err(failure("open"))?;
+    let mut buffer = [0; 4096];
+    let count = raw::read(file.as_raw_fd(), &mut buffer).map_err(failure("read"))?;
+    Ok(String::from_utf8_lossy(&buffer[..count]).trim().to_owned())
+}
+
+pub(super) fn write_value(path: &Path, value: &str) -> Result<(), Failure> {
+    let failure = |call| move |errno| Failure::new(format!("cannot set {} to {value:?}", path.display()), call, errno);
+    let file = owned::open(libc::AT_FDCWD, &c_path(path)?, libc::O_WRONLY, 0).map_err(failure("open"))?;
+    raw::write(file.as_raw_fd(), value.as_bytes()).map(drop).map_err(failure("write"))
+}
+
 pub(super) fn may_write(path: &Path) -> bool {
     c_path(path).is_ok_and(|path| raw::faccessat2(libc::AT_FDCWD, &path, libc::W_OK, libc::AT_EACCESS).is_ok())
 }

@@ -328,7 +328,8 @@ impl Group {
         std::fs::create_dir_all(&path)
             .map_err(|error| Error::refused(format!("cannot create cgroup {}", path.display())).io("mkdir", &error))?;
         if hierarchy.legacy.iter().any(|name| name == "cpuset") {
-            initialise_cpuset(&hierarchy.mount_point, &hierarchy.group)?;
+            initialise_cpuset(&hierarchy.mount_point, &hierarchy.group, false)
+                .map_err(Failure::error_without_origin)?;
         }
         let directory = files::open_directory(&path).map_err(Failure::error_without_origin)?;
         for _ in 0..100 {
