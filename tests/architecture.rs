@@ -26,11 +26,14 @@ const MAY_USE: &[(&str, &[&str])] = &[
             "error",
         ],
     ),
+    // Limits and profiles are wanted in the words of the services that carry them out.
     ("intent", &["cgroup", "seccomp", "error"]),
     ("host", &["kernel", "error"]),
     ("lowering", &["intent", "host", "plan", "seccomp", "cgroup", "kernel", "error"]),
-    ("plan", &["kernel", "error"]),
-    ("launch", &["plan", "cgroup", "seccomp", "network", "state", "kernel", "log", "error"]),
+    // A plan holds the control group's plan, and the verifier runs the seccomp program over the calls still to come.
+    ("plan", &["cgroup", "seccomp", "kernel", "error"]),
+    // The runtime's own hooks and the record's annotations pass through launch as the input has them.
+    ("launch", &["intent", "plan", "cgroup", "seccomp", "network", "state", "kernel", "log", "error"]),
     ("cgroup", &["kernel", "error"]),
     ("seccomp", &["kernel", "error"]),
     ("network", &["kernel", "error"]),

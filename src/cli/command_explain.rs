@@ -2,18 +2,9 @@
 
 use super::arguments::{ExplainArguments, Format, Global};
 use super::{command_run, output, prepare};
-use crate::cgroup::Layout;
 use crate::error::{Error, Result};
-use crate::host::{Facts, Needs};
+use crate::lowering::Machine;
 use crate::plan::explain;
-
-/// What a plan depends on beside the input: read from `--facts FILE` for reproducible output.
-#[derive(serde::Serialize, serde::Deserialize)]
-#[serde(deny_unknown_fields)]
-struct Machine {
-    facts: Facts,
-    cgroups: Layout,
-}
 
 /// Prints the plan.
 ///
@@ -24,8 +15,7 @@ pub fn run(global: &Global, arguments: &ExplainArguments) -> anyhow::Result<u8> 
         Some(path) => Some(read(path)?),
         None => None,
     };
-    let (facts, layout) = machine.map_or((None, None), |machine| (Some(machine.facts), Some(machine.cgroups)));
-    let prepared = prepare::prepare(&arguments.run, facts, layout)?;
+    let prepared = prepare::prepare(&arguments.run, machine)?;
     let plan = command_run::explained(global, &arguments.run, &prepared)?;
     let text = match arguments.format {
         Format::Text => explain::text(&plan),
@@ -38,7 +28,7 @@ pub fn run(global: &Global, arguments: &ExplainArguments) -> anyhow::Result<u8> 
 /// Facts as the file has them. A file that does not exist yet is made with this machine's.
 fn read(path: &std::path::Path) -> Result<Machine> {
     if !path.exists() {
-        let machine = Machine { facts: Facts::for_start(&Needs::ALL)?, cgroups: Layout::read()? };
+        let machine = prepare::this_machine()?;
         let text = serde_json::to_vec_pretty(&machine)
             .map_err(|error| Error::refused(format!("the facts cannot be written: {error}")))?;
         std::fs::write(path, text)

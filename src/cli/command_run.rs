@@ -10,11 +10,11 @@ use crate::intent::NamespaceKind;
 use crate::launch::console::Console;
 use crate::launch::container::{Made, Making, after_start, after_stop, make};
 use crate::launch::notify_socket::{Proxy, make_directory};
-use crate::launch::report::Record as Report;
 use crate::launch::signals::Blocked;
 use crate::launch::wait::{Foreground, become_subreaper};
 use crate::lowering::lower;
 use crate::plan::Plan;
+use crate::plan::report::Record as Report;
 use crate::state::{Container, Outcome, Record, Status, open_gate};
 
 /// Makes a container whose process waits for `start`.
@@ -23,7 +23,7 @@ use crate::state::{Container, Outcome, Record, Status, open_gate};
 /// Whatever is wrong with the input or refused by the kernel; nothing is left.
 pub fn create(global: &Global, arguments: &RunArguments) -> anyhow::Result<u8> {
     prepare::protect()?;
-    let prepared = prepare::prepare(arguments, None, None)?;
+    let prepared = prepare::prepare(arguments, None)?;
     if prepared.intent.process.is_none() {
         return Err(Error::input("the configuration has no process")
             .at(&crate::error::Origin::fixed("/process"))
@@ -40,7 +40,7 @@ pub fn create(global: &Global, arguments: &RunArguments) -> anyhow::Result<u8> {
 /// As [`create`], and a payload that can't be executed.
 pub fn run(global: &Global, arguments: &RunArguments) -> anyhow::Result<u8> {
     prepare::protect()?;
-    let prepared = prepare::prepare(arguments, None, None)?;
+    let prepared = prepare::prepare(arguments, None)?;
     let stay = if arguments.detach { Stay::Detached } else { Stay::Foreground };
     let blocked = Blocked::all()?;
     if stay == Stay::Foreground && !prepared.intent.makes(NamespaceKind::Pid) {
@@ -97,9 +97,8 @@ fn build(global: &Global, arguments: &RunArguments, prepared: &Prepared, stay: S
         pid_file: arguments.pid_file.as_deref(),
         pidfd_socket: arguments.pidfd_socket.as_deref(),
     };
-    for warning in &plan.warnings {
-        crate::log::warning(warning);
-    }
+    plan.warnings.iter().for_each(|warning| crate::log::warning(warning));
+    plan.remarks.iter().for_each(|remark| crate::log::debug(remark));
     Ok((make(reserved, &making)?, proxy))
 }
 
@@ -153,12 +152,8 @@ fn end(prepared: &Prepared, made: Made) -> Result<()> {
     let _guard = made.container.lock()?;
     // Processes without a pid namespace of their own outlive the first; a failed start leaves the first itself.
     made.group.kill(libc::SIGKILL)?;
-    let _ = crate::kernel::raw::pidfd_send_signal(
-        std::os::fd::AsRawFd::as_raw_fd(&made.launched.init.pidfd),
-        libc::SIGKILL,
-    );
-    // ECHILD if the wait has reaped it already. A living first process keeps the container from being removed.
-    let _ = crate::kernel::raw::wait4(made.launched.init.pid, libc::__WALL);
+    // A living first process keeps the container from being removed.
+    made.launched.init.end();
     made.group.remove()?;
     made.container.remove()?;
     after_stop(&prepared.intent, &made.record, &prepared.bundle);

@@ -10,7 +10,8 @@ use crate::error::{Error, Origin, Result};
 use crate::host::{Facts, Helper, Needs, Subordinate};
 use crate::intent::host_view::{HostView, host_view};
 use crate::intent::{Intent, NamespaceKind, RootKind, from_oci};
-use crate::lowering::{CgroupDriver, Console, HostEntry, HostEntryKind, Request};
+pub(super) use crate::launch::own_image::protect;
+use crate::lowering::{CgroupDriver, Console, HostEntry, HostEntryKind, Machine, Request};
 
 /// The longest configuration, in bytes (INV-20).
 const LONGEST_CONFIG: u64 = 16 << 20;
@@ -33,25 +34,13 @@ pub(super) struct Prepared {
     pub hard_limits: BTreeMap<u32, u64>,
 }
 
-/// Where the kernel can't make a process let go of its executable, this program goes on as a sealed copy of itself
-/// (INV-06); before anything else is done.
-///
-/// # Errors
-/// When the copy can't be made or run.
-pub(super) fn protect() -> Result<()> {
-    if crate::kernel::own_image::is_supported() {
-        return Ok(());
-    }
-    crate::kernel::own_image::run_sealed_copy()
-        .map_err(|errno| Error::refused("cannot run a sealed copy of kiste").call("memfd_create", errno))
-}
-
-/// Reads the bundle, or makes up the embedded default, and the facts it needs. `facts` are given for `explain --facts`.
+/// Reads the bundle, or makes up the embedded default, and the facts it needs. A machine is given by `explain --facts`:
+/// then nothing of this one is read.
 ///
 /// # Errors
 /// What is wrong with the input, with its place.
-pub(super) fn prepare(arguments: &RunArguments, facts: Option<Facts>, layout: Option<Layout>) -> Result<Prepared> {
-    let given = facts.is_some();
+pub(super) fn prepare(arguments: &RunArguments, machine: Option<Machine>) -> Result<Prepared> {
+    let facts = machine.as_ref().map(|machine| machine.facts.clone());
     let (mut intent, config, bundle, mut facts) = match &arguments.source {
         Source::Bundle { directory, config } => {
             let (bundle, config) = read_bundle(directory, config.as_deref())?;
@@ -67,20 +56,35 @@ pub(super) fn prepare(arguments: &RunArguments, facts: Option<Facts>, layout: Op
         }
     };
     refuse_unsupported(&intent)?;
-    let unprivileged = facts.capabilities & (1 << 21) == 0;
-    if !given {
-        facts.add(&Needs { subordinate: unprivileged && intent.makes(NamespaceKind::User), ..Needs::default() })?;
-    }
-    let host_entries = if intent.root.kind == RootKind::HostView { host_entries()? } else { Vec::new() };
-    let hard_limits = hard_limits(&intent);
-    if intent.root.kind == RootKind::Directory && !given {
-        check_root(&intent)?;
-    }
     for warning in std::mem::take(&mut intent.warnings) {
         crate::log::warning(&warning);
     }
-    let layout = layout.map_or_else(Layout::read, Ok)?;
-    Ok(Prepared { intent, config, bundle, facts, layout, host_entries, hard_limits })
+    if let Some(Machine { cgroups: layout, host_entries, hard_limits, .. }) = machine {
+        return Ok(Prepared { intent, config, bundle, facts, layout, host_entries, hard_limits });
+    }
+    let unprivileged = facts.capabilities & (1 << 21) == 0;
+    facts.add(&Needs { subordinate: unprivileged && intent.makes(NamespaceKind::User), ..Needs::default() })?;
+    if intent.root.kind == RootKind::Directory {
+        check_root(&intent)?;
+    }
+    let host_entries = if intent.root.kind == RootKind::HostView { host_entries()? } else { Vec::new() };
+    let hard_limits = hard_limits(&intent);
+    Ok(Prepared { intent, config, bundle, facts, layout: Layout::read()?, host_entries, hard_limits })
+}
+
+/// This machine with everything that any plan could depend on, for `explain --facts`.
+///
+/// # Errors
+/// When it can't be read.
+pub(super) fn this_machine() -> Result<Machine> {
+    // RLIMIT_CPU to RLIMIT_RTTIME (getrlimit(2)).
+    let limits = (0..16).filter_map(|resource| Some((resource, crate::host::hard_limit(resource)?)));
+    Ok(Machine {
+        facts: Facts::for_start(&Needs::ALL)?,
+        cgroups: Layout::read()?,
+        host_entries: host_entries()?,
+        hard_limits: limits.filter(|(_, limit)| *limit != u64::MAX).collect(),
+    })
 }
 
 fn needs(intent: &Intent) -> Needs {
@@ -149,7 +153,7 @@ fn refuse_unsupported(intent: &Intent) -> Result<()> {
 fn hard_limits(intent: &Intent) -> BTreeMap<u32, u64> {
     let process = intent.process.iter().filter(|_| intent.makes(NamespaceKind::User));
     let limits = process.flat_map(|process| &process.rlimits);
-    limits.filter_map(|limit| Some((limit.resource, crate::kernel::parent::hard_limit(limit.resource).ok()?))).collect()
+    limits.filter_map(|limit| Some((limit.resource, crate::host::hard_limit(limit.resource)?))).collect()
 }
 
 /// The embedded default, for this user on this machine.
@@ -271,13 +275,9 @@ pub(super) fn preserved(preserve_fds: u32, pid_one: bool) -> Result<(u32, Vec<St
         return Err(Error::input(format!("{count} descriptors are too many to pass on")));
     }
     for descriptor in 3..3 + count as i32 {
-        // Ours all close on execve; what the caller passed on does not.
-        match crate::kernel::raw::fcntl(descriptor, libc::F_GETFD, 0) {
-            Ok(0) => {}
-            _ => {
-                return Err(Error::input(format!("descriptor {descriptor} is to be passed on and is not open"))
-                    .at(&Origin::fixed("--preserve-fds")));
-            }
+        if !crate::host::is_inherited(descriptor) {
+            return Err(Error::input(format!("descriptor {descriptor} is to be passed on and is not open"))
+                .at(&Origin::fixed("--preserve-fds")));
         }
     }
     Ok((count, environment))

@@ -3,7 +3,7 @@
 use serde::{Deserialize, Serialize};
 
 use crate::error::{Error, Result};
-use crate::kernel::raw;
+use crate::kernel::{parent, raw};
 
 /// A line of uid_map or gid_map (user_namespaces(7)).
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Serialize, Deserialize)]
@@ -29,6 +29,16 @@ pub(super) fn in_user_namespace() -> Result<bool> {
         Err(libc::ENOENT) if std::path::Path::new("/proc/self/ns/mnt").exists() => Ok(false),
         Err(errno) => Err(Error::refused("cannot read /proc/self/ns/user").call("readlink", errno)),
     }
+}
+
+/// This process's own hard limit for a resource (`RLIMIT_*`, getrlimit(2)); `None` for one the kernel does not know.
+pub fn hard_limit(resource: u32) -> Option<u64> {
+    parent::hard_limit(resource).ok()
+}
+
+/// Whether a descriptor came from the caller: it is open and stays so over execve(2). Kiste's own all close there.
+pub fn is_inherited(descriptor: i32) -> bool {
+    raw::fcntl(descriptor, libc::F_GETFD, 0) == Ok(0)
 }
 
 /// The map of the first user namespace.

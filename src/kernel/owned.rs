@@ -47,10 +47,19 @@ pub struct Forked {
     pub pidfd: OwnedFd,
 }
 
+impl Forked {
+    /// Kills this process and no other (pidfd_send_signal(2)), and takes its status; nothing where both are done already.
+    pub fn end(&self) {
+        let _ = raw::pidfd_send_signal(self.pidfd.as_raw_fd(), libc::SIGKILL);
+        let _ = raw::wait4(self.pid, libc::__WALL);
+    }
+}
+
 /// clone3(2) with `CLONE_PIDFD` and `SIGCHLD`: `body` runs in the child, which ends with it.
 ///
 /// The process must have one thread: then nothing is locked in the copy, and `body` may use this memory freely. It must
-/// all the same not allocate or print when the child was put into a limited cgroup; `launch::child` doesn't.
+/// all the same not allocate or print when the child was put into a limited cgroup: in debug builds [`super::guard`] ends a
+/// child that does.
 pub fn fork_into(flags: u64, cgroup: Option<BorrowedFd<'_>>, body: impl FnOnce() -> i32) -> Raw<Forked> {
     let mut pidfd: i32 = -1;
     let mut arguments = CloneArgs {
@@ -66,7 +75,10 @@ pub fn fork_into(flags: u64, cgroup: Option<BorrowedFd<'_>>, body: impl FnOnce()
     // SAFETY: the child runs `body` and exits by exit_group; kiste has one thread until here (checked by
     // tests/architecture.rs: nothing before `launch` starts one), so no lock is held by another.
     match unsafe { raw::clone3(&mut arguments) }? {
-        0 => raw::exit(body()),
+        0 => {
+            super::guard::close();
+            raw::exit(body())
+        }
         pid => Ok(Forked { pid: pid as i32, pidfd: own(pidfd) }),
     }
 }

@@ -107,7 +107,7 @@ impl Console {
     pub fn new(master: OwnedFd) -> Result<Self> {
         set_nonblocking(&master)?;
         let flags = (libc::O_RDWR | libc::O_NOCTTY | libc::O_CLOEXEC) as usize;
-        let peer = raw::ioctl(master.as_raw_fd(), libc::TIOCGPTPEER as u64, flags).map(|peer| own(peer as i32)).ok();
+        let peer = raw::ioctl(master.as_raw_fd(), libc::TIOCGPTPEER, flags).map(|peer| own(peer as i32)).ok();
         let mut console = Console {
             master,
             peer,

@@ -11,7 +11,7 @@ pub mod id_maps;
 mod meeting;
 pub mod notify_socket;
 pub mod opening;
-pub mod report;
+pub mod own_image;
 pub mod signals;
 pub mod start;
 pub mod wait;

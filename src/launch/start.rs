@@ -8,13 +8,13 @@ use nix::sys::socket::{AddressFamily, ControlMessageOwned, MsgFlags, SockFlag, S
 
 use super::child::Child;
 use super::opening::Slots;
-use super::report::{Message, Record, SIZE, WORDS};
 use crate::error::{Error, Result};
 use crate::kernel::abi::CLONE_PARENT;
 use crate::kernel::own_image::{self, Detached};
 use crate::kernel::owned::{Forked, c_string, fork_into, open, own};
 use crate::kernel::raw;
 use crate::kernel::strings::{Environment, Strings};
+use crate::plan::report::{Message, Record, SIZE, WORDS};
 use crate::plan::{Barrier, Operation, OwnImage, Plan};
 
 /// A launched child.

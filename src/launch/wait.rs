@@ -192,7 +192,10 @@ mod tests {
     #[ignore = "run by the others, in a process of its own"]
     fn inner() {
         let Ok(case) = std::env::var("KISTE_WAIT_CASE") else { return };
-        let body = || std::panic::catch_unwind(|| self::case(&case)).unwrap_or(99);
+        let body = || {
+            crate::kernel::guard::lift();
+            std::panic::catch_unwind(|| self::case(&case)).unwrap_or(99)
+        };
         let child = fork_into(0, None, body).unwrap();
         let (_, status) = raw::wait4(child.pid, 0).unwrap();
         std::process::exit(exit_status(status));
@@ -207,6 +210,7 @@ mod tests {
         let runtime = raw::getpid();
         let plain = |body: &dyn Fn() -> i32| {
             let init = fork_into(0, None, || {
+                crate::kernel::guard::lift();
                 let _ = raw::set_signal_mask(0);
                 body()
             })
@@ -252,6 +256,7 @@ mod tests {
         let slave = pty.slave.as_raw_fd();
         let master = pty.master.as_raw_fd();
         let init = fork_into(0, None, || {
+            crate::kernel::guard::lift();
             let _ = raw::set_signal_mask(0);
             let _ = raw::close(master);
             let _ = raw::setsid();

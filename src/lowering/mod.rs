@@ -3,12 +3,15 @@
 //! [`order`] is the whole sequence, one line a step. Each line is a function of one of the other files, which appends
 //! operations to a [`Story`].
 
+#![forbid(unsafe_code)]
+
 mod cgroup_view;
 mod devices;
 mod files;
 mod host_view;
 mod joining;
 mod kernel_state;
+mod machine;
 mod mounts;
 mod namespaces;
 pub mod order;
@@ -19,5 +22,6 @@ mod session;
 mod story;
 
 pub use joining::{JoinRequest, lower_exec};
+pub use machine::Machine;
 pub use order::lower;
 pub use story::{CgroupDriver, Console, HostEntry, HostEntryKind, Request, Story};

@@ -39,9 +39,7 @@ fn program<'s>(story: &'s mut Story<'_>) -> Result<Option<&'s seccomp::Program>>
             return Err(Error::input("no seccomp profile can be compiled for this machine").at(&profile.origin));
         };
         let program = seccomp::compile(profile, native)?;
-        for warning in &program.warnings {
-            crate::log::debug(warning);
-        }
+        story.plan.remarks.extend(program.warnings.iter().cloned());
         story.filter = Some(program);
     }
     Ok(story.filter.as_ref())

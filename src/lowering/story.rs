@@ -3,6 +3,8 @@
 use std::collections::BTreeMap;
 use std::path::PathBuf;
 
+use serde::{Deserialize, Serialize};
+
 use crate::cgroup::Layout;
 use crate::error::{Error, Origin, Result};
 use crate::host::Facts;
@@ -55,7 +57,8 @@ pub struct Request<'a> {
 }
 
 /// An entry of the host's root directory.
-#[derive(Clone, Debug, PartialEq, Eq)]
+#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(deny_unknown_fields)]
 pub struct HostEntry {
     /// Its name.
     pub name: String,
@@ -64,7 +67,8 @@ pub struct HostEntry {
 }
 
 /// What the host view makes of an entry.
-#[derive(Clone, Debug, PartialEq, Eq)]
+#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(rename_all = "snake_case")]
 pub enum HostEntryKind {
     /// A link (`/bin` → `usr/bin`).
     Link(String),
@@ -130,6 +134,7 @@ impl<'a> Story<'a> {
             origins: vec![OWN],
             slots: 1,
             warnings: request.intent.warnings.clone(),
+            remarks: Vec::new(),
         };
         let mut story = Story {
             request,

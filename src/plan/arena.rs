@@ -100,7 +100,7 @@ impl Arena {
 
     /// Puts bytes, aligned to 8.
     pub fn bytes(&mut self, bytes: &[u8]) -> Bytes {
-        while !self.bytes.len().is_multiple_of(8) {
+        while self.bytes.len() % 8 != 0 {
             self.bytes.push(0);
         }
         let start = self.bytes.len() as u32;

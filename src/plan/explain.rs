@@ -2,9 +2,9 @@
 
 use serde::Serialize;
 
+use super::report::{Call, Record};
 use super::{Barrier, Operation as Op, OwnImage, Plan, describe};
 use crate::error::{Error, errno_text};
-use crate::launch::report::{Call, Record};
 
 /// One line of an explained plan.
 #[derive(Clone, Debug, Serialize)]

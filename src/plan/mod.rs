@@ -1,12 +1,15 @@
 //! The plan as data: what the child does, what the parent does around it, the bytes both need, and where each step came
 //! from in the input. Immutable once built; printed by [`explain`], proved by [`check`], carried out by `launch`.
 
+#![forbid(unsafe_code)]
+
 pub mod arena;
 pub mod check;
 mod describe;
 pub mod explain;
 pub mod operation;
 pub mod parent;
+pub mod report;
 
 pub use arena::{Arena, Bytes, Text};
 pub use operation::{Operation, Slot, Stage};
@@ -66,6 +69,8 @@ pub struct Plan {
     pub slots: usize,
     /// What the reader should know without being stopped.
     pub warnings: Vec<String>,
+    /// What only the curious want to know: for the log at level debug.
+    pub remarks: Vec<String>,
 }
 
 impl Plan {

@@ -5,8 +5,8 @@ use core::ffi::CStr;
 
 use super::{Child, Done, Naming, fail};
 use crate::kernel::{abi, raw};
-use crate::launch::report::Call;
 use crate::plan::Slot;
+use crate::plan::report::Call;
 
 /// Levels of directories: each costs a buffer on the stack.
 const DEPTH: usize = 48;

@@ -2,8 +2,8 @@
 
 use super::{Child, Done, Naming, fail};
 use crate::kernel::{abi, raw};
-use crate::launch::report::Call;
 use crate::plan::arena::Range;
+use crate::plan::report::Call;
 
 impl Child<'_> {
     pub(super) fn find_executable(&mut self, candidates: Range) -> Done {

@@ -5,8 +5,8 @@ use core::ffi::CStr;
 
 use super::{Child, Done, Naming, fail};
 use crate::kernel::{abi, raw};
-use crate::launch::report::Call;
 use crate::plan::operation::Missing;
+use crate::plan::report::Call;
 use crate::plan::{Slot, Text};
 
 /// Longest path the kernel takes (PATH_MAX).

@@ -4,7 +4,7 @@
 use super::{Child, Done, Naming, fail};
 use crate::kernel::abi::{self, MountAttr};
 use crate::kernel::raw;
-use crate::launch::report::Call;
+use crate::plan::report::Call;
 use crate::plan::{Slot, Text};
 
 impl Child<'_> {

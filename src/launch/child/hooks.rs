@@ -3,8 +3,8 @@
 
 use super::{Child, Done, Naming, fail};
 use crate::kernel::raw;
-use crate::launch::report::Call;
 use crate::plan::Slot;
+use crate::plan::report::Call;
 
 impl Child<'_> {
     pub(super) fn spawn_hook(&mut self, hook: u16, state: Slot) -> Done {

@@ -19,7 +19,7 @@ use crate::kernel::abi;
 use crate::kernel::own_image::Detached;
 use crate::kernel::raw::{self, Raw};
 use crate::kernel::strings::{Environment, Strings};
-use crate::launch::report::{Call, Message, Record, WORDS};
+use crate::plan::report::{Call, Message, Record, WORDS};
 use crate::plan::{Arena, Barrier, Slot, Step};
 
 /// Everything the child needs, made by the parent before clone3; the child writes to its own copy.

@@ -5,8 +5,8 @@ use core::ffi::CStr;
 use super::{Child, Done, Naming, fail};
 use crate::kernel::abi::{self, MountAttr};
 use crate::kernel::raw;
-use crate::launch::report::Call;
 use crate::plan::arena::{Bytes, Parameter, Range};
+use crate::plan::report::Call;
 use crate::plan::{Slot, Text};
 
 const CLONE: u32 = abi::OPEN_TREE_CLONE | abi::OPEN_TREE_CLOEXEC;
@@ -77,7 +77,7 @@ impl Child<'_> {
     /// Reads the context's last message ("e devpts: Invalid gid '5'").
     fn keep_words(&mut self, context: i32) {
         let room = self.words.len() - 1;
-        let mut words = [0u8; crate::launch::report::WORDS];
+        let mut words = [0u8; crate::plan::report::WORDS];
         if let (Some(buffer), true) = (words.get_mut(..room), room > 0)
             && let Ok(length) = raw::read(context, buffer)
             && length > 0
@@ -141,7 +141,7 @@ impl Child<'_> {
         let attributes = abi::MOUNT_ATTR_NOSUID | abi::MOUNT_ATTR_NODEV | abi::MOUNT_ATTR_NOEXEC;
         let none = Range { start: 0, count: 0 };
         let result = self.make_filesystem(c"proc", none, attributes as u32);
-        self.words = [0; crate::launch::report::WORDS];
+        self.words = [0; crate::plan::report::WORDS];
         result
     }
 

@@ -2,9 +2,9 @@
 
 use super::{Child, Done, Naming, fail};
 use crate::kernel::{abi, raw};
-use crate::launch::report::{Call, Message, Record};
 use crate::plan::Slot;
 use crate::plan::arena::Bytes;
+use crate::plan::report::{Call, Message, Record};
 
 impl Child<'_> {
     pub(super) fn prctl(&self, option: i32, argument: usize) -> Done {

@@ -2,7 +2,7 @@
 
 use super::{Child, Done, Naming, fail};
 use crate::kernel::{abi, raw};
-use crate::launch::report::Call;
+use crate::plan::report::Call;
 use crate::plan::{Slot, Text};
 
 impl Child<'_> {

@@ -2,8 +2,8 @@
 
 use super::{Child, Done, Naming, fail};
 use crate::kernel::{abi, raw};
-use crate::launch::report::{Call, Message, Record};
 use crate::plan::arena::Bytes;
+use crate::plan::report::{Call, Message, Record};
 use crate::plan::{Slot, Text};
 
 /// devpts' magic (statfs(2)); the libc crate has no constant for it.
@@ -51,7 +51,7 @@ impl Child<'_> {
         raw::unlock_pty(ptmx).named(Call::Ioctl)?;
         // The peer by descriptor, never by name: the image can't put another node in between.
         let options = (flags | abi::O_CLOEXEC) as usize;
-        let terminal = raw::ioctl(ptmx, libc::TIOCGPTPEER as u64, options).named(Call::Terminal)? as i32;
+        let terminal = raw::ioctl(ptmx, libc::TIOCGPTPEER, options).named(Call::Terminal)? as i32;
         if size != (0, 0) {
             raw::set_window_size(terminal, size.0, size.1).named(Call::Ioctl)?;
         }

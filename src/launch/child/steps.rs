@@ -2,7 +2,7 @@
 
 use super::{Child, Done, Naming};
 use crate::kernel::raw;
-use crate::launch::report::Call;
+use crate::plan::report::Call;
 use crate::plan::{Operation as Op, Step};
 
 impl Child<'_> {

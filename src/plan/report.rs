@@ -114,8 +114,7 @@ macro_rules! calls {
         /// The calls a child makes.
         #[derive(Clone, Copy, Debug, PartialEq, Eq)]
         #[repr(u8)]
-        #[allow(missing_docs)]
-        pub enum Call { $($name,)* }
+        pub enum Call { $(#[doc = concat!("`", $text, "`")] $name,)* }
         const CALLS: &[(Call, &str)] = &[$((Call::$name, $text),)*];
     };
 }
