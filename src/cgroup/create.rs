@@ -251,7 +251,8 @@ fn is_device(write: &Write) -> bool {
 /// Everything inside the directory.
 fn set_up(hierarchy: &HierarchyPlan, directory: &OwnedFd, rootless: bool, lost: &mut Lost) -> Result<()> {
     if hierarchy.delegate_to.is_some() {
-        enable(hierarchy, &[]).map_err(|failure| failure.error(&cgroups_path()))?;
+        // A parent with processes of its own cannot pass controllers on: then the container manages without them.
+        let _ = enable(hierarchy, &[]);
     }
     let mut writer = files::Writer::new(directory.as_fd());
     for write in &hierarchy.writes {

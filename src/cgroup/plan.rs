@@ -23,7 +23,7 @@ pub struct Options {
     /// Which v1 hierarchies get a group.
     pub placement: Placement,
     /// The group's owner in this user namespace, for a container that manages its own sub-groups: the directory
-    /// and the files of `/sys/kernel/cgroup/delegate` are given to it (v2), and all controllers are switched on.
+    /// and the files of `/sys/kernel/cgroup/delegate` are given to it (v2), and all controllers are switched on where the parents allow it.
     pub delegate_to: Option<(u32, u32)>,
 }
 

@@ -2,9 +2,10 @@
 
 use super::story::{CgroupDriver, OWN, Story};
 use crate::cgroup::systemd::plan_scope;
-use crate::cgroup::{self, Options};
+use crate::cgroup::{self, Mode, Options};
 use crate::error::{Error, Result};
-use crate::intent::{IdMap, Namespace, NamespaceKind as Kind};
+use crate::intent::{IdMap, Mount, Namespace, NamespaceKind as Kind};
+use crate::kernel::abi::MOUNT_ATTR_RDONLY;
 use crate::plan::{Barrier, Open, Operation, OwnImage, ParentStep};
 
 /// Parent: opens the namespace files to join.
@@ -38,7 +39,9 @@ pub fn control_group(story: &mut Story<'_>) -> Result<()> {
     }
     let wanted = request.intent.cgroup_path.as_ref();
     let origin = wanted.map_or(crate::error::Origin::fixed("/linux/cgroupsPath"), |path| path.origin.clone());
-    let options = Options { rootless: !story.may_mount() || request.facts.in_user_namespace, ..Options::default() };
+    let rootless = !story.may_mount() || request.facts.in_user_namespace;
+    let delegate_to = if rootless { None } else { group_owner(story) };
+    let options = Options { rootless, delegate_to, ..Options::default() };
     if request.cgroups == CgroupDriver::Systemd {
         let (resources, layout) = (&request.intent.resources, request.layout);
         let wanted = wanted.map(|path| path.value.as_str());
@@ -52,6 +55,28 @@ pub fn control_group(story: &mut Story<'_>) -> Result<()> {
     story.plan.warnings.extend(plan.warnings.iter().cloned());
     story.plan.cgroup = Some(plan);
     Ok(())
+}
+
+/// The host's ids of the payload's user, if the container shall manage its own cgroup: it has a cgroup namespace and a
+/// writable cgroup v2 mount (runtime-spec config-linux.md, "Cgroup ownership").
+fn group_owner(story: &Story<'_>) -> Option<(u32, u32)> {
+    let intent = story.request.intent;
+    let writable = |mount: &Mount| {
+        mount.destination.trim_end_matches('/') == "/sys/fs/cgroup"
+            && matches!(mount.fstype.as_deref(), Some("cgroup" | "cgroup2"))
+            && mount.options.set & MOUNT_ATTR_RDONLY == 0
+    };
+    let owns =
+        story.request.layout.mode == Mode::V2 && intent.makes(Kind::Cgroup) && intent.mounts.iter().any(writable);
+    let user = &intent.process.as_ref().filter(|_| owns)?.user;
+    if !story.in_new_user_namespace() {
+        return Some((user.uid, user.gid));
+    }
+    Some((on_host(user.uid, &intent.id_maps.users)?, on_host(user.gid, &intent.id_maps.groups)?))
+}
+
+fn on_host(id: u32, maps: &[IdMap]) -> Option<u32> {
+    maps.iter().find_map(|map| id.checked_sub(map.container).filter(|&at| at < map.size).map(|at| map.host + at))
 }
 
 /// Parent: what clone3 makes. A cgroup namespace is unshared later, by the child in its own cgroup; a time namespace
@@ -185,4 +210,15 @@ pub fn join(story: &mut Story<'_>) -> Result<()> {
         story.step(Operation::TimeNamespace(offsets), &origin);
     }
     Ok(())
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn ids_are_found_in_the_maps() {
+        let maps = [IdMap { container: 0, host: 1000, size: 1 }, IdMap { container: 1, host: 100_000, size: 10 }];
+        assert_eq!([0, 1, 10, 11].map(|id| on_host(id, &maps)), [Some(1000), Some(100_000), Some(100_009), None]);
+    }
 }
