@@ -162,7 +162,8 @@ fn command(name: &str, global: &Global, matches: &ArgMatches) -> Result<Command>
 
 /// create's, run's and explain's. `defaults`: whether the embedded default container may be meant.
 fn run(matches: &ArgMatches, global: &Global, defaults: bool) -> Result<RunArguments> {
-    let switch = |name: &str| matches.try_contains_id(name).is_ok() && matches.get_flag(name);
+    // An option this command does not have is an error in debug builds of clap, and absent in release builds.
+    let switch = |name: &str| matches!(matches.try_contains_id(name), Ok(true)) && matches.get_flag(name);
     let words = match matches.try_get_many::<OsString>("COMMAND") {
         Ok(Some(words)) => Some(words.cloned().collect::<Vec<_>>()),
         _ => None,
