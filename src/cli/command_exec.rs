@@ -9,14 +9,14 @@ use crate::cgroup::Created;
 use crate::error::{Error, Origin, Result};
 use crate::intent::{Capabilities, Hooks, NamespaceKind, Placed, Process, from_oci};
 use crate::launch::console::Console;
-use crate::launch::container::write_pid_file;
+use crate::launch::container::{hand_over, state_json, write_pid_file};
 use crate::launch::opening::{Slots, open_all};
 use crate::launch::signals::Blocked;
-use crate::launch::start;
+use crate::launch::start::{self, Event};
 use crate::launch::wait::Foreground;
 use crate::lowering::{JoinRequest, lower_exec};
 use crate::plan::{Open, Plan};
-use crate::state::Status;
+use crate::state::{Record, Status};
 
 /// Runs the process; its status, or 0 once it is started if detached.
 ///
@@ -50,7 +50,7 @@ pub fn run(global: &Global, arguments: &ExecArguments) -> anyhow::Result<u8> {
         crate::log::warning(&warning);
     }
     let plan = plan(global, arguments, &prepared, terminal, created.join.len())?;
-    launch(arguments, &plan, pidfd, created)
+    launch(arguments, (&prepared, &record), &plan, pidfd, created)
 }
 
 fn plan(
@@ -67,7 +67,13 @@ fn plan(
     lower_exec(JoinRequest { request, legacy_groups })
 }
 
-fn launch(arguments: &ExecArguments, plan: &Plan, pidfd: OwnedFd, mut created: Created) -> anyhow::Result<u8> {
+fn launch(
+    arguments: &ExecArguments,
+    (prepared, record): (&Prepared, &Record),
+    plan: &Plan,
+    pidfd: OwnedFd,
+    mut created: Created,
+) -> anyhow::Result<u8> {
     let mut slots = Slots::new(plan);
     open_all(plan, &mut slots)?;
     let mut joins = std::mem::take(&mut created.join).into_iter();
@@ -83,7 +89,13 @@ fn launch(arguments: &ExecArguments, plan: &Plan, pidfd: OwnedFd, mut created: C
     // The child is among the container's processes from its birth: they must not trace or open it (CVE-2016-9962).
     start::become_opaque()?;
     let directory = created.v2_directory.as_ref().map(AsFd::as_fd);
-    let launched = start::start(plan, &slots, directory, |_, _| Ok(()))?;
+    let launched = start::start(plan, &slots, directory, |event, child| match event {
+        Event::Listener(listener) => {
+            let state = state_json(record, &prepared.intent.version, "running", child.pid);
+            hand_over(&prepared.intent, &listener, &state, child.pid)
+        }
+        Event::Barrier(_) => Err(Error::refused("exec has no barriers")),
+    })?;
     drop(slots);
     if let Some(path) = &arguments.pid_file {
         write_pid_file(path, launched.init.pid)?;

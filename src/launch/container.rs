@@ -2,7 +2,7 @@
 //! left.
 
 use std::cell::RefCell;
-use std::os::fd::{AsFd, AsRawFd};
+use std::os::fd::{AsFd, AsRawFd, OwnedFd};
 use std::path::{Path, PathBuf};
 
 use super::agent;
@@ -10,7 +10,7 @@ pub use super::agent::send_pidfd;
 use super::hooks::run_hooks;
 use super::meeting::{Meeting, calls};
 use super::opening::{Slots, open_all, open_in_groups};
-use super::start::{self, Launched};
+use super::start::{self, Event, Launched};
 use crate::cgroup::systemd::{self, Scope, ScopeRequest};
 use crate::cgroup::{self, Created, Group};
 use crate::error::{Error, Result};
@@ -162,7 +162,11 @@ fn launch(
         scope: &|request, pid| systemd::start_scope(request, pid).map(|started| drop(scope.replace(Some(started)))),
     };
     let directory = created.and_then(|created| created.v2_directory.as_ref()).map(AsFd::as_fd);
-    let mut launched = start::start(making.plan, slots, directory, |barrier, child| meeting.at(barrier, child))?;
+    let state = |pid: i32| state_json(record, version, "creating", pid);
+    let mut launched = start::start(making.plan, slots, directory, |event, child| match event {
+        Event::Barrier(barrier) => meeting.at(barrier, child),
+        Event::Listener(listener) => hand_over(making.intent, &listener, &state(child.pid), child.pid),
+    })?;
     if let Some(scope) = &*scope.borrow() {
         record.cgroup = group_value(Some(&scope.group))?;
     }
@@ -174,12 +178,19 @@ fn launch(
     finished.map(|()| launched)
 }
 
-/// F: the agent, the record, the pid file.
-fn finish(reserved: &mut Reserved, making: &Making<'_>, record: &mut Record, launched: &Launched) -> Result<()> {
-    if let (Some(listener), Some(profile)) = (&launched.listener, &making.intent.seccomp) {
-        let state = state_json(record, &making.intent.version, "creating", launched.init.pid);
-        agent::hand_over(profile, listener, &state, launched.init.pid)?;
+/// Gives the seccomp listener to the agent that the profile names.
+///
+/// # Errors
+/// When nobody listens there.
+pub fn hand_over(intent: &Intent, listener: &OwnedFd, state: &serde_json::Value, pid: i32) -> Result<()> {
+    match &intent.seccomp {
+        Some(profile) => agent::hand_over(profile, listener, state, pid),
+        None => Err(Error::refused("the container's process sent a seccomp listener without a profile")),
     }
+}
+
+/// F: the record, the pid file.
+fn finish(reserved: &mut Reserved, making: &Making<'_>, record: &mut Record, launched: &Launched) -> Result<()> {
     // A payload that has ended already has left a zombie, whose start time is still there.
     record.init = Some(ProcessIdentity::read(launched.init.pid)?);
     record.phase = Phase::Created;

@@ -24,8 +24,6 @@ pub struct Launched {
     pub init: Forked,
     /// The master of its terminal (foreground).
     pub terminal: Option<OwnedFd>,
-    /// Its seccomp listener.
-    pub listener: Option<OwnedFd>,
     /// Where a child that is ready waits to hear that it is recorded.
     waiting: Option<OwnedFd>,
 }
@@ -44,7 +42,16 @@ impl Launched {
     }
 }
 
-/// Makes the child and meets it until it is ready or runs. `meet` does the parent's steps at a barrier.
+/// What the child asks of the parent on its way.
+#[derive(Debug)]
+pub enum Event {
+    /// It waits at a barrier for the parent's steps.
+    Barrier(Barrier),
+    /// Its filter has a listener, which must reach its agent at once: the child's next call may need an answer.
+    Listener(OwnedFd),
+}
+
+/// Makes the child and meets it until it is ready or runs. `meet` does the parent's part of each event.
 ///
 /// # Errors
 /// The child's failure as a sentence; the child is gone then.
@@ -52,17 +59,17 @@ pub fn start(
     plan: &Plan,
     slots: &Slots,
     cgroup: Option<BorrowedFd<'_>>,
-    mut meet: impl FnMut(Barrier, &Forked) -> Result<()>,
+    mut meet: impl FnMut(Event, &Forked) -> Result<()>,
 ) -> Result<Launched> {
     let (ours, theirs) = socketpair(AddressFamily::Unix, SockType::SeqPacket, None, SockFlag::SOCK_CLOEXEC)
         .map_err(|errno| Error::refused("cannot make a socket pair").call("socketpair", errno as i32))?;
     let forked = clone(plan, slots, cgroup, (&ours, &theirs))?;
     drop(theirs);
-    let met = listen(plan, &ours, |barrier| meet(barrier, &forked));
+    let met = listen(plan, &ours, |event| meet(event, &forked));
     match met {
-        Ok((terminal, listener)) => {
+        Ok(terminal) => {
             let waiting = is_gated(plan).then_some(ours);
-            Ok(Launched { init: forked, terminal, listener, waiting })
+            Ok(Launched { init: forked, terminal, waiting })
         }
         Err(error) => {
             let _ = raw::pidfd_send_signal(forked.pidfd.as_raw_fd(), libc::SIGKILL);
@@ -233,32 +240,33 @@ fn go_on(socket: &OwnedFd) -> Result<()> {
         .map_err(|errno| Error::refused("the container's process is gone").call("send", errno))
 }
 
-type Descriptors = (Option<OwnedFd>, Option<OwnedFd>);
-
 /// Hears the child until it is ready or has become the payload.
-fn listen(plan: &Plan, socket: &OwnedFd, mut meet: impl FnMut(Barrier) -> Result<()>) -> Result<Descriptors> {
+fn listen(plan: &Plan, socket: &OwnedFd, mut meet: impl FnMut(Event) -> Result<()>) -> Result<Option<OwnedFd>> {
     let gated = is_gated(plan);
     let mut expected = plan.barriers.iter().map(|entry| entry.0);
-    let (mut terminal, mut listener) = (None, None);
+    let mut terminal = None;
     loop {
         let Some((record, descriptor)) = receive(socket)? else {
             if gated {
                 return Err(Error::refused("the container's process ended before it was ready")
                     .hint("it was killed: its memory limit may be too small to start in"));
             }
-            return Ok((terminal, listener));
+            return Ok(terminal);
         };
         match record.message {
             Message::Reached(_) => {
                 let Some(barrier) = expected.next() else {
                     return Err(Error::refused("the container's process spoke out of turn"));
                 };
-                meet(barrier)?;
+                meet(Event::Barrier(barrier))?;
                 go_on(socket)?;
             }
             Message::Terminal => terminal = descriptor,
-            Message::Listener => listener = descriptor,
-            Message::Ready => return Ok((terminal, listener)),
+            Message::Listener => {
+                let listener = descriptor.ok_or_else(|| Error::refused("the seccomp listener did not come along"))?;
+                meet(Event::Listener(listener))?;
+            }
+            Message::Ready => return Ok(terminal),
             Message::Failed => return Err(crate::plan::explain::failure(plan, &record)),
         }
     }

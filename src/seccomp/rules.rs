@@ -11,10 +11,9 @@ use std::cmp::Ordering;
 const UNSET: u32 = u32::MAX;
 /// x32's own calls, beyond the numbers new calls get (arch/x86/entry/syscalls/syscall_64.tbl).
 const X32_OWN: std::ops::RangeInclusive<Slot> = 512..=547;
-/// Calls between the filter and an agent that answers: the listener is sent to the parent (sendmsg), its copy closed, the
-/// payload started; write is the call other runtimes hand over by, and refuse. Asking the agent about them could wait for
-/// ever. What else follows the filter when no_new_privs is off is for the plan's verifier to ask [`super::evaluate`].
-const HANDOVER: [&str; 6] = ["write", "sendmsg", "close", "close_range", "execve", "execveat"];
+/// Calls that hand the listener over: sendmsg sends it to the parent, write is the one other runtimes use, and refuse.
+/// Nobody could answer them. Every other call is answered: the parent passes the listener on before the child goes on.
+const HANDOVER: [&str; 2] = ["write", "sendmsg"];
 /// socketcall(2), number 102 on i386: its calls by their number (linux/net.h).
 const SOCKETCALL: (Slot, [&str; 21]) = (
     102,
