@@ -25,6 +25,8 @@ pub struct Created {
     pub join: Vec<OwnedFd>,
     /// What could not be applied and may be missing; the warnings of the plan itself are in the plan.
     pub warnings: Vec<String>,
+    /// What nobody asked for and a plain user's container goes without, for the debug log.
+    pub notes: Vec<String>,
 }
 
 /// Makes the groups of a plan and writes their limits. On failure everything made is removed again.
@@ -50,6 +52,7 @@ fn try_create(plan: &CgroupPlan, made: &mut Vec<std::path::PathBuf>) -> Result<C
         v2_directory: None,
         join: Vec::new(),
         warnings: Vec::new(),
+        notes: Vec::new(),
     };
     let mut lost = Lost::default();
     for hierarchy in &plan.hierarchies {
@@ -94,6 +97,7 @@ fn try_create(plan: &CgroupPlan, made: &mut Vec<std::path::PathBuf>) -> Result<C
         set_up(hierarchy, &directory, plan.rootless, &mut lost)?;
         keep(hierarchy, directory, &mut created)?;
     }
+    created.notes.extend(lost.note());
     created.warnings.extend(lost.warning());
     Ok(created)
 }
@@ -233,13 +237,16 @@ impl Lost {
         }
     }
 
+    /// Without limits in the input, a missing cgroup is a plain user's everyday life.
+    fn note(&self) -> Option<String> {
+        let why = self.why.as_ref().filter(|_| self.origins.is_empty())?;
+        Some(format!("the container has no cgroup of its own: {why}"))
+    }
+
     fn warning(mut self) -> Option<String> {
         let why = self.why?;
         self.origins.dedup();
-        Some(match self.origins.is_empty() {
-            true => format!("the container has no cgroup of its own: {why}"),
-            false => format!("not applied: {}: {why}", self.origins.join(", ")),
-        })
+        (!self.origins.is_empty()).then(|| format!("not applied: {}: {why}", self.origins.join(", ")))
     }
 }
 

@@ -111,7 +111,13 @@ impl Group {
     /// A path leaves the group, or the directory is not there.
     pub fn open_for_exec(&self, sub: &[(Option<String>, String)]) -> Result<Created> {
         let option = Origin::fixed("--cgroup");
-        let mut created = Created { group: self.clone(), v2_directory: None, join: Vec::new(), warnings: Vec::new() };
+        let mut created = Created {
+            group: self.clone(),
+            v2_directory: None,
+            join: Vec::new(),
+            warnings: Vec::new(),
+            notes: Vec::new(),
+        };
         for (controllers, path) in sub {
             if path.split('/').any(|part| part == "..") || path.contains('\0') {
                 return Err(Error::input(format!("cgroup path {path:?} leaves the container's group")).at(&option));

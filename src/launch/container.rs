@@ -96,6 +96,9 @@ pub fn make(mut reserved: Reserved, making: &Making<'_>) -> Result<Made> {
         record.cgroup = group_value(Some(&created.group))?;
     }
     give(plan, &mut slots, gate, created.as_mut());
+    for note in created.iter().flat_map(|created| &created.notes) {
+        crate::log::debug(note);
+    }
     let mut warnings = created.as_mut().map(|created| std::mem::take(&mut created.warnings)).unwrap_or_default();
     let scope = RefCell::new(None);
     let launched = open_in_groups(plan, &mut slots)
