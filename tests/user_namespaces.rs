@@ -158,19 +158,27 @@ fn the_namespaces_of_another_container_are_joined() {
     let first = mapped(&["sleep"]);
     first.launch();
     let pid = first.pid();
-    let second = Bundle::new();
-    second.remove("/hostname");
-    second.push("/linux/namespaces", json!({ "type": "user", "path": format!("/proc/{pid}/ns/user") }));
-    for (kind, link) in [("network", "net"), ("ipc", "ipc"), ("uts", "uts"), ("pid", "pid")] {
-        second.without_namespace(kind);
-        second.push("/linux/namespaces", json!({ "type": kind, "path": format!("/proc/{pid}/ns/{link}") }));
-    }
-    let report = second.report();
+    let joining = |bundle: Bundle| {
+        bundle.remove("/hostname");
+        bundle.push("/linux/namespaces", json!({ "type": "user", "path": format!("/proc/{pid}/ns/user") }));
+        for (kind, link) in [("network", "net"), ("ipc", "ipc"), ("uts", "uts"), ("pid", "pid")] {
+            bundle.without_namespace(kind);
+            bundle.push("/linux/namespaces", json!({ "type": kind, "path": format!("/proc/{pid}/ns/{link}") }));
+        }
+        bundle
+    };
+    let report = joining(Bundle::new()).report();
     for link in ["user", "net", "ipc", "uts", "pid"] {
         let theirs = fs::read_link(format!("/proc/{pid}/ns/{link}")).expect("a namespace");
         assert!(theirs.to_string_lossy().contains(&report["namespaces"][link].to_string()), "{link}: {theirs:?}");
     }
     assert_eq!(report["ids"]["uid"], json!([0, 0, 0]));
+    // The number on record is the runtime's, not the one in the joined pid namespace.
+    let third = joining(Bundle::with_args(&["sleep"]));
+    third.launch();
+    let link = |pid| fs::read_link(format!("/proc/{pid}/ns/pid")).expect("a namespace");
+    assert_eq!(link(third.pid()), link(pid));
+    assert_ne!(third.pid(), pid);
 }
 
 #[test]

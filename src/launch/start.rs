@@ -193,40 +193,74 @@ impl Around {
     }
 }
 
+/// What a first stage tells: how far it came, and the child's number or an errno.
+const STAGE_MADE: i32 = 0;
+const STAGE_SCORE: i32 = 1;
+const STAGE_JOIN: i32 = 2;
+const STAGE_CLONE: i32 = 3;
+
 /// A first stage joins namespaces and makes the child as its own sibling; it tells the child's id through a pipe.
 fn staged(plan: &Plan, slots: &Slots, cgroup: Option<BorrowedFd<'_>>, mut run: impl FnMut() -> i32) -> Result<Forked> {
     let (reader, writer) = nix::unistd::pipe2(nix::fcntl::OFlag::O_CLOEXEC)
         .map_err(|errno| Error::refused("cannot make a pipe").call("pipe2", errno as i32))?;
     let numbers: Vec<(i32, u64)> =
         plan.first_stage.iter().map(|(slot, flag)| (slots.get(*slot).map_or(-1, AsRawFd::as_raw_fd), *flag)).collect();
+    let score = plan.inherited_score.map(|(score, _)| score.to_string());
     let stage = fork_into(0, cgroup, || {
-        for (namespace, flags) in &numbers {
-            if let Err(errno) = raw::setns(*namespace, *flags) {
-                let _ = raw::write(writer.as_raw_fd(), &(-errno).to_ne_bytes());
-                return 1;
-            }
-        }
-        let pid = match fork_into(plan.clone_flags | CLONE_PARENT, None, &mut run) {
-            Ok(forked) => forked.pid,
-            Err(errno) => -errno,
+        let (word, number) = match first_stage(&numbers, score.as_deref()) {
+            Err((word, errno)) => (word, errno),
+            Ok(()) => match fork_into(plan.clone_flags | CLONE_PARENT, None, &mut run) {
+                Ok(forked) => (STAGE_MADE, forked.pid),
+                Err(errno) => (STAGE_CLONE, errno),
+            },
         };
-        let _ = raw::write(writer.as_raw_fd(), &pid.to_ne_bytes());
+        let [a, b, c, d] = word.to_ne_bytes();
+        let [e, f, g, h] = number.to_ne_bytes();
+        let _ = raw::write(writer.as_raw_fd(), &[a, b, c, d, e, f, g, h]);
         0
     })
     .map_err(|errno| clone_error(plan, errno))?;
     drop(writer);
-    let mut bytes = [0u8; 4];
+    let mut bytes = [0u8; 8];
     let read = raw::read(reader.as_raw_fd(), &mut bytes);
     let _ = raw::wait4(stage.pid, libc::__WALL);
-    match (read, i32::from_ne_bytes(bytes)) {
-        (Ok(4), pid) if pid > 0 => {
+    let [a, b, c, d, e, f, g, h] = bytes;
+    match (read, i32::from_ne_bytes([a, b, c, d]), i32::from_ne_bytes([e, f, g, h])) {
+        (Ok(8), STAGE_MADE, pid) if pid > 0 => {
             let pidfd = raw::pidfd_open(pid)
                 .map_err(|errno| Error::refused("the container's process is gone").call("pidfd_open", errno))?;
             Ok(Forked { pid, pidfd: own(pidfd) })
         }
-        (Ok(4), errno) => Err(Error::refused("cannot join the container's namespaces").call("setns", -errno)),
+        (Ok(8), STAGE_SCORE, errno) => {
+            let error = Error::refused("cannot set oom_score_adj").call("write", errno);
+            let place = plan.inherited_score.and_then(|(_, origin)| plan.origin(origin));
+            Err(place.map_or(error.clone(), |place| error.at(place)))
+        }
+        (Ok(8), STAGE_JOIN, errno) => {
+            Err(Error::refused("cannot join the container's namespaces").call("setns", errno))
+        }
+        (Ok(8), _, errno) => Err(clone_error(plan, errno)),
         _ => Err(Error::refused("the first stage ended without a word")),
     }
+}
+
+/// In the first stage, without allocation: what is inherited, and the namespaces.
+fn first_stage(namespaces: &[(i32, u64)], score: Option<&str>) -> std::result::Result<(), (i32, i32)> {
+    if let Some(score) = score {
+        let failed = |errno| (STAGE_SCORE, errno);
+        let flags = libc::O_WRONLY | libc::O_CLOEXEC;
+        let file = raw::openat(libc::AT_FDCWD, c"/proc/self/oom_score_adj", flags, 0).map_err(failed)?;
+        raw::write(file, score.as_bytes()).map_err(failed)?;
+        let _ = raw::close(file);
+    }
+    let failed = |errno| (STAGE_JOIN, errno);
+    // From the moment it is in them, processes of these namespaces could trace this one, which is still in the host's mount
+    // namespace (CVE-2016-9962). The child inherits it.
+    raw::prctl(libc::PR_SET_DUMPABLE, 0, 0, 0, 0).map_err(failed)?;
+    for (namespace, flags) in namespaces {
+        raw::setns(*namespace, *flags).map_err(failed)?;
+    }
+    Ok(())
 }
 
 fn is_gated(plan: &Plan) -> bool {

@@ -20,6 +20,7 @@ pub fn lower_exec(join: JoinRequest<'_>) -> Result<Plan> {
     let story_ref = &mut story;
     let init = story_ref.slot();
     story_ref.open(Open::Given { name: "pidfd of the container's init", into: init }, &OWN);
+    born(story_ref, init);
     session::open_console(story_ref)?;
     namespaces::own_image(story_ref)?;
     story_ref.chapter(Stage::Birth);
@@ -37,13 +38,14 @@ pub fn lower_exec(join: JoinRequest<'_>) -> Result<Plan> {
     story.finish()
 }
 
-/// All namespaces of the container at once, through its init's pidfd (setns(2), Linux 5.8).
-fn enter(story: &mut Story<'_>, init: Slot) {
-    let intent = story.request.intent;
-    let flags: u64 = intent.namespaces.iter().map(|namespace| namespace.kind.flag()).sum();
-    let pid = flags & Kind::Pid.flag();
-    let user = flags & Kind::User.flag();
-    let mut rest = flags & !pid;
+fn flags(story: &Story<'_>) -> u64 {
+    story.request.intent.namespaces.iter().map(|namespace| namespace.kind.flag()).sum()
+}
+
+/// Where the child is born: setns moves only the caller's children into a pid namespace.
+fn born(story: &mut Story<'_>, init: Slot) {
+    let flags = flags(story);
+    let (pid, user) = (flags & Kind::Pid.flag(), flags & Kind::User.flag());
     if story.may_mount() {
         if pid != 0 {
             story.plan.born_in.push((init, pid));
@@ -51,8 +53,16 @@ fn enter(story: &mut Story<'_>, init: Slot) {
     } else if user != 0 {
         // Without privilege the pid namespace is within reach only from inside the user namespace.
         story.plan.first_stage.push((init, user | pid));
-        rest &= !user;
     }
+}
+
+/// All namespaces of the container at once, through its init's pidfd (setns(2), Linux 5.8).
+fn enter(story: &mut Story<'_>, init: Slot) {
+    let intent = story.request.intent;
+    let flags = flags(story);
+    let user = flags & Kind::User.flag();
+    let joined = story.plan.first_stage.iter().fold(0, |all, (_, flags)| all | flags);
+    let rest = flags & !Kind::Pid.flag() & !joined;
     // Before the first setns: the container's processes must not trace this one (CVE-2016-9962).
     story.own(Operation::NonDumpable);
     if rest != 0 {

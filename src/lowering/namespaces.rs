@@ -10,19 +10,27 @@ use crate::plan::{Barrier, Open, Operation, OwnImage, ParentStep};
 
 /// Parent: opens the namespace files to join.
 pub fn open(story: &mut Story<'_>) -> Result<()> {
+    let (mut user, mut pid) = (None, None);
     for namespace in joined(story) {
         let (Some(path), into) = (namespace.path.clone(), story.slot()) else { continue };
         let flag = namespace.kind.flag();
         story.open(Open::Namespace { path, flag, into }, &namespace.origin);
         match namespace.kind {
-            // New namespaces shall belong to the joined user namespace: a first stage joins it and makes the child.
-            Kind::User => story.plan.first_stage.insert(0, (into, flag)),
-            // setns moves only the *children* of the caller into a pid namespace: the parent joins around clone3, or,
-            // where it has no right to before it is in the user namespace, the first stage does.
-            Kind::Pid if story.may_mount() => story.plan.born_in.push((into, flag)),
-            Kind::Pid => story.plan.first_stage.push((into, flag)),
+            Kind::User => user = Some((into, flag)),
+            Kind::Pid => pid = Some((into, flag)),
             _ => {}
         }
+    }
+    let privileged = story.may_mount();
+    let plan = &mut story.plan;
+    match (user, pid) {
+        // setns moves only the *children* of the caller into a pid namespace: the parent joins around clone3.
+        (None, Some(pid)) if privileged => plan.born_in.push(pid),
+        // New namespaces shall belong to the joined user namespace: a first stage joins it and makes the child. It stays in
+        // the runtime's pid namespace itself, so that the child's number that it tells is the runtime's. Root has the right
+        // over the pid namespace before it leaves its own user namespace, others have it after.
+        (Some(user), Some(pid)) if privileged => plan.first_stage.extend([pid, user]),
+        (user, pid) => plan.first_stage.extend(user.into_iter().chain(pid)),
     }
     Ok(())
 }

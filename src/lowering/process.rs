@@ -41,6 +41,10 @@ pub fn join_cgroups(story: &mut Story<'_>, hierarchies: usize) {
 /// Child: oom_score_adj.
 pub fn oom_score(story: &mut Story<'_>) -> Result<()> {
     if let Some(score) = process(story).and_then(|process| process.oom_score_adj.as_ref()) {
+        if !story.plan.first_stage.is_empty() {
+            story.plan.inherited_score = Some((score.value, story.place(&score.origin)));
+            return Ok(());
+        }
         story.write_proc("self/oom_score_adj", &score.value.to_string(), &score.origin);
         // The instance made before the user namespace's root is there belongs to no one; later writes make their own.
         story.proc = if story.in_new_user_namespace() { None } else { story.proc };

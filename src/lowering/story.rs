@@ -129,6 +129,7 @@ impl<'a> Story<'a> {
             born_in: Vec::new(),
             own_image: crate::plan::OwnImage::Unreachable,
             first_stage: Vec::new(),
+            inherited_score: None,
             barriers: Vec::new(),
             arena: Arena::new(),
             origins: vec![OWN],

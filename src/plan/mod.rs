@@ -7,6 +7,7 @@ pub mod arena;
 pub mod check;
 mod describe;
 pub mod explain;
+mod failure;
 pub mod operation;
 pub mod parent;
 pub mod report;
@@ -59,6 +60,9 @@ pub struct Plan {
     /// A short first stage that joins these (pidfd or namespace file, `CLONE_NEW…`) and makes the child as its sibling:
     /// where new namespaces shall belong to a joined user namespace, or a pid namespace is within reach only from there.
     pub first_stage: Vec<(Slot, u64)>,
+    /// The oom_score_adj(5) that the first stage gives itself, and so its child, while it may: it must not be traced from
+    /// the namespaces it joins, and the files in /proc of a process that nobody may trace belong to the host's root.
+    pub inherited_score: Option<(i32, u16)>,
     /// What the parent does at each barrier, in the order the child meets them.
     pub barriers: Vec<(Barrier, Vec<(ParentStep, u16)>)>,
     /// Strings and programs.
