@@ -7,8 +7,8 @@ use super::cgroup_view;
 use super::root::{attributes, clone_propagation};
 use super::story::Story;
 use crate::error::{Error, Result};
-use crate::intent::{Bind, IdMap, IdmapScope, Mount, NamespaceKind as Kind, RootKind};
-use crate::kernel::abi::{MOUNT_ATTR_ATIME, MOUNT_ATTR_NODIRATIME, MOUNT_ATTR_RDONLY, MountAttr};
+use crate::intent::{Bind, IdMap, IdmapScope, Mount, NamespaceKind as Kind, Propagation, RootKind};
+use crate::kernel::abi::{MOUNT_ATTR_ATIME, MOUNT_ATTR_NODIRATIME, MOUNT_ATTR_RDONLY, MS_PRIVATE, MountAttr};
 use crate::plan::arena::{Parameter, Range};
 use crate::plan::operation::Missing;
 use crate::plan::{Barrier, Open, Operation, ParentStep, Slot};
@@ -70,12 +70,19 @@ fn bind_of(story: &Story<'_>, mount: &Mount) -> Option<Source> {
             nofollow: mount.options.source_nofollow,
         });
     }
-    let owned = |kind: Kind| !story.in_new_user_namespace() || story.request.intent.makes(kind);
-    // The kernel makes these only for the owner of the namespace they show (experiments E4): the host's is bound.
+    if !story.in_new_user_namespace() {
+        return None;
+    }
+    let intent = story.request.intent;
+    // The kernel makes these only for the owner of the namespace they show (experiments E4): the host's is bound where the
+    // namespace is the host's. Of a joined namespace it would show the wrong one, and for /proc all processes of the host.
+    let hosts = |kind: Kind| intent.namespace(kind).is_none();
+    // Joined together with its user namespace it can be made; without, what the host's tells of it does no harm.
+    let foreign = |kind: Kind| hosts(kind) || (intent.makes(Kind::User) && !intent.makes(kind));
     let path = match mount.fstype.as_deref()? {
-        "proc" if !owned(Kind::Pid) => "/proc",
-        "sysfs" if !owned(Kind::Network) => "/sys",
-        "mqueue" if !owned(Kind::Ipc) => "/dev/mqueue",
+        "proc" if hosts(Kind::Pid) => "/proc",
+        "sysfs" if foreign(Kind::Network) => "/sys",
+        "mqueue" if foreign(Kind::Ipc) => "/dev/mqueue",
         _ => return None,
     };
     Some(Source { path: path.to_owned(), recursive: true, nofollow: false })
@@ -132,8 +139,9 @@ fn bound(story: &mut Story<'_>, mount: &Mount, source: &Source) -> Result<Slot> 
     let first = mount.options.propagation.first().copied();
     let initial = if late || !story.may_mount() { None } else { clone_propagation(story) };
     // The first explicit change may make the initial one unnecessary, but a slave that is then shared is both: keep it.
+    let covers = |first: Propagation, initial| first.recursive && (first.kind == MS_PRIVATE || first.kind == initial);
     if let Some(propagation) = initial
-        && first.is_none_or(|first| first.kind != crate::kernel::abi::MS_PRIVATE || !first.recursive)
+        && first.is_none_or(|first| !covers(first, propagation))
     {
         set(story, mount, tree, MountAttr { propagation, ..MountAttr::default() }, true);
     }

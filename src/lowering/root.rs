@@ -76,10 +76,10 @@ pub fn enter(story: &mut Story<'_>) -> Result<()> {
         let path = story.plan.arena.text(&root.path.to_string_lossy());
         story.step(Operation::OpenTree { path, recursive: true, nofollow: false, into }, &root.origin);
     }
-    if let Some(propagation) = clone_propagation(story) {
-        let attributes = attributes(story, MountAttr { propagation, ..MountAttr::default() });
-        story.own(Operation::SetAttributes { tree: into, attributes, recursive: true });
-    }
+    // A shared root becomes so at the end: now the set-up would travel to the host's mount of it. Mounts below keep their peers.
+    let cut = clone_propagation(story);
+    let attributes = attributes(story, MountAttr { propagation: cut.unwrap_or(MS_PRIVATE), ..MountAttr::default() });
+    story.step(Operation::SetAttributes { tree: into, attributes, recursive: cut.is_some() }, &origin);
     // Hooks find the container's mounts below the root's path in the mount namespace they run in or enter.
     let hooks = &story.request.intent.hooks;
     let seen = [&hooks.prestart, &hooks.create_runtime, &hooks.create_container].iter().any(|list| !list.is_empty());
