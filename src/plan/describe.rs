@@ -2,97 +2,110 @@
 
 use super::arena::{Arena, Parameter, Range};
 use super::operation::Missing;
-use super::{Open, Operation as Op, ParentStep, Plan};
+use super::{Open, Operation as Op, ParentStep, Plan, Slot};
 
-/// The line of one operation.
+/// The line of one operation: what is done, so that "cannot" in front of it makes the sentence of its failure.
 pub fn operation(plan: &Plan, operation: Op) -> String {
     let arena = &plan.arena;
     let show = |text| arena.show(text);
+    let quoted = |bytes| format!("{:?}", String::from_utf8_lossy(arena.get(bytes)));
     match operation {
         Op::ReleaseImage => "let go of kiste's own executable".into(),
         Op::SignalMask(_) => "unblock all signals".into(),
-        Op::DefaultSignal(signal) => format!("default action for signal {signal}"),
-        Op::ParentDeathSignal(signal) => format!("signal {signal} when the runtime ends"),
-        Op::NonDumpable => "not dumpable: nobody traces this process".into(),
-        Op::CloseOnExec(from) => format!("descriptors from {from} on close at execve"),
-        Op::JoinCgroup(_) => "move into the cgroup hierarchy".into(),
-        Op::Umask(mask) => format!("umask {mask:04o}"),
+        Op::DefaultSignal(number) => format!("give {} its default action", signal(number)),
+        Op::ParentDeathSignal(number) => format!("ask for {} when the runtime ends", signal(number)),
+        Op::NonDumpable => "become non-dumpable: nobody may trace this process".into(),
+        Op::CloseOnExec(from) => format!("mark descriptors from {from} on to be closed by execve"),
+        Op::JoinCgroup(_) => "move into the next v1 control group".into(),
+        Op::Umask(mask) => format!("set umask {mask:04o}"),
         Op::Wait(barrier) => format!("wait for the runtime: {}", barrier.name()),
         Op::BecomeRoot { groups } => {
-            format!("root of the user namespace{}", if groups { ", no groups" } else { "" })
+            format!("become root of the user namespace{}", if groups { ", without groups" } else { "" })
         }
-        Op::Join { flags, .. } => format!("join namespaces {}", namespaces(flags)),
-        Op::Unshare(flags) => format!("new namespaces {}", namespaces(flags)),
-        Op::TimeNamespace(_) => "new time namespace with its offsets".into(),
-        Op::HostName(name) => format!("host name {:?}", String::from_utf8_lossy(arena.get(name))),
-        Op::DomainName(name) => format!("domain name {:?}", String::from_utf8_lossy(arena.get(name))),
-        Op::InterfaceUp(name) => format!("interface {} up", show(name)),
-        Op::Keyring(name) => format!("session keyring {}", show(name)),
-        Op::PrivateProc(_) => "a procfs of our own (else the host's, checked)".into(),
-        Op::WriteProc { path, value, .. } => {
-            format!("write {:?} to /proc/{}", String::from_utf8_lossy(arena.get(value)), show(path))
+        Op::Join { flags, .. } => format!("join {}", counted(flags)),
+        Op::Unshare(flags) => format!("make a new {}", counted(flags)),
+        Op::TimeNamespace(offsets) => {
+            let offsets = String::from_utf8_lossy(arena.get(offsets)).trim_end().replace('\n', ", ");
+            format!("make a new time namespace{}{offsets} and join it", if offsets.is_empty() { "" } else { ": " })
         }
-        Op::NewSession => "new session".into(),
-        Op::OwnPipes(uid) => format!("pipes on 0, 1, 2 belong to user {uid}"),
-        Op::OpenTerminal { .. } => "open a terminal in the container's devpts".into(),
-        Op::SendDescriptor { .. } => "send the terminal's master".into(),
+        Op::HostName(name) => format!("set host name {}", quoted(name)),
+        Op::DomainName(name) => format!("set domain name {}", quoted(name)),
+        Op::InterfaceUp(name) => format!("bring network interface {} up", show(name)),
+        Op::Keyring(name) => format!("join a new session keyring {}", show(name)),
+        Op::PrivateProc(_) => "make a procfs for the runtime's own use (refused → the host's, checked)".into(),
+        Op::WriteProc { path, value, .. } => format!("write {} to /proc/{}", quoted(value), show(path)),
+        Op::NewSession => "start a new session".into(),
+        Op::OwnPipes(uid) => format!("give pipes on 0, 1, 2 to user {uid}"),
+        Op::OpenTerminal { rows: 0, .. } => "open a terminal in the container's devpts".into(),
+        Op::OpenTerminal { rows, columns, .. } => {
+            format!("open a terminal of {rows} rows and {columns} columns in the container's devpts")
+        }
+        Op::SendDescriptor { socket, .. } if socket.0 == 0 => "send the terminal's master to the runtime".into(),
+        Op::SendDescriptor { .. } => "send the terminal's master to the console socket".into(),
         Op::BindConsole { .. } => "bind the terminal at /dev/console".into(),
-        Op::AdoptTerminal { uid, .. } => format!("the terminal on 0, 1, 2, owned by user {uid}"),
-        Op::Personality(persona) => format!("personality {persona:#x}"),
-        Op::Rlimit { resource, soft, hard } => format!("resource limit {resource}: {soft} {hard}"),
-        Op::Scheduler(_) => "scheduling policy".into(),
-        Op::IoPriority(value) => format!("i/o priority {value:#x}"),
-        other => file_operation(arena, other),
+        Op::AdoptTerminal { uid, .. } => format!("put the terminal on 0, 1, 2 and give it to user {uid}"),
+        Op::Personality(persona) => format!("set personality {persona:#x}"),
+        Op::Rlimit { resource, soft, hard } => format!("set {}", limit(resource, soft, hard)),
+        Op::Scheduler(attributes) => format!("set the scheduling policy {}", policy(arena.get(attributes))),
+        Op::IoPriority(value) => format!("set i/o priority class {} level {}", value >> 13, value & 0x1fff),
+        other => file_operation(plan, other),
     }
 }
 
-fn file_operation(arena: &Arena, operation: Op) -> String {
+fn file_operation(plan: &Plan, operation: Op) -> String {
+    let arena = &plan.arena;
     let show = |text| arena.show(text);
-    let below = |recursive: bool| if recursive { " with all below" } else { "" };
     match operation {
-        Op::NamespacePropagation(kind) => format!("all mounts {}", propagation(kind)),
-        Op::OpenTree { path, recursive, .. } => format!("tree of {}{}", show(path), below(recursive)),
-        Op::OpenTreeLate { path, recursive, .. } => format!("tree of {} in the root{}", show(path), below(recursive)),
+        Op::NamespacePropagation(kind) => format!("make all mounts of the namespace {}", propagation(kind)),
+        Op::OpenTree { path, recursive, .. } => format!("clone {}{}", show(path), below(recursive)),
+        Op::OpenTreeLate { path, recursive, .. } => {
+            format!("clone the container's {}{}", in_container(&show(path)), below(recursive))
+        }
         Op::Filesystem { fstype, parameters, attributes, .. } => {
-            format!("new {}{}{}", show(fstype), options(arena, parameters), attribute_words(attributes as u64, 0))
+            format!(
+                "make a new {}{}{}",
+                show(fstype),
+                options(arena, parameters),
+                attribute_words(attributes as u64, 0)
+            )
         }
-        Op::SetAttributes { attributes, recursive, .. } => {
-            format!("set{}{}", attributes_at(arena, attributes), below(recursive))
+        Op::SetAttributes { tree, attributes, recursive } => {
+            format!("make {}{}:{}", source(plan, tree), below(recursive), attributes_at(arena, attributes))
         }
-        Op::OverlayStore => "a tmpfs for the copy-on-write layers".into(),
-        Op::EnterRoot { at, .. } if show(at) == "/" => "attach the root and enter it".into(),
-        Op::EnterRoot { at, .. } => format!("attach the root at {} for the hooks and enter it", show(at)),
+        Op::OverlayStore => "mount a private tmpfs over /tmp for the copy-on-write layers".into(),
+        Op::EnterRoot { tree, at, .. } if show(at) == "/" => format!("attach {} as root", source(plan, tree)),
+        Op::EnterRoot { at, .. } => format!("attach the root at {}, where the hooks look for it", show(at)),
         Op::OpenRoot { path, .. } => format!("open {}", show(path)),
         Op::Ensure { path, missing, .. } => format!("find {} ({})", in_container(&show(path)), missing_words(missing)),
-        Op::Attach { .. } => "attach".into(),
-        Op::BindByMount { source, .. } => format!("bind {} by mount(2)", show(source)),
-        Op::CopyUp { .. } => "copy up what the image has there".into(),
-        Op::InheritMode { .. } => "take over the mode of the mount point".into(),
+        Op::Attach { tree, target } => format!("attach {} at {}", source(plan, tree), mount_point(plan, target)),
+        Op::BindByMount { source, target } => {
+            format!("bind {} at {} by mount(2)", show(source), mount_point(plan, target))
+        }
+        Op::CopyUp { from, .. } => format!("copy what the image has in {} into the new tmpfs", mount_point(plan, from)),
+        Op::InheritMode { from, .. } => {
+            format!("give the new tmpfs the mode of the image's {}", mount_point(plan, from))
+        }
         Op::Directory { name, .. } => format!("make directory {}", show(name)),
-        Op::Node { name, mode, device, .. } => format!(
-            "make {} {} {}:{} mode {:04o}",
-            if mode & libc::S_IFMT == libc::S_IFBLK { "block device" } else { "device" },
-            show(name),
-            libc::major(device as u64),
-            libc::minor(device as u64),
-            mode & 0o7777
-        ),
-        Op::ChangeOwner { name, uid, gid, .. } => format!("{} belongs to {uid}:{gid}", show(name)),
-        Op::VerifyDevice { device, .. } => {
-            format!("it must be device {}:{}", libc::major(device as u64), libc::minor(device as u64))
+        Op::Node { at, name, mode, device } => node(plan, at, &show(name), mode, device),
+        Op::ChangeOwner { at, name, uid, gid } => format!("give {} to {uid}:{gid}", inside(plan, at, &show(name))),
+        Op::VerifyDevice { tree, device, .. } => {
+            let (major, minor) = (libc::major(device as u64), libc::minor(device as u64));
+            format!("check that {} is device {major}:{minor}", source(plan, tree))
         }
-        Op::Link { name, target, .. } => format!("link {} → {}", show(name), show(target)),
-        Op::Remount { path, attributes, .. } => {
-            format!("change {}:{}", in_container(&show(path)), attributes_at(arena, attributes))
+        Op::Link { at, name, target, .. } => format!("link {} → {}", inside(plan, at, &show(name)), show(target)),
+        Op::Remount { path, attributes, recursive, .. } => {
+            format!("change {}{}:{}", in_container(&show(path)), below(recursive), attributes_at(arena, attributes))
         }
-        Op::NullSource(_) => "the host's /dev/null, checked, as cover".into(),
+        Op::NullSource(_) => "clone /dev/null and check that it is the null device, to hide files with it".into(),
         Op::Hide { path, .. } => {
             format!("hide {} (directory → empty, file → /dev/null, missing → skip)", in_container(&show(path)))
         }
-        Op::ReadOnly { path, .. } => format!("{} read-only (missing → skip)", in_container(&show(path))),
-        Op::RootAttributes { attributes, .. } => format!("the root:{}", attributes_at(arena, attributes)),
-        Op::PivotRoot(_) => "pivot_root, detach the host's root".into(),
-        Op::MoveRoot(_) => "chroot into the attached root".into(),
+        Op::ReadOnly { path, .. } => format!("make {} read-only (missing → skip)", in_container(&show(path))),
+        Op::RootAttributes { attributes, recursive, .. } => {
+            format!("make the root{}:{}", below(recursive), attributes_at(arena, attributes))
+        }
+        Op::PivotRoot(_) => "change the root by pivot_root and detach the host's".into(),
+        Op::MoveRoot(_) => "change the root by chroot".into(),
         Op::Chroot(_) => "chroot into the root".into(),
         other => payload_operation(arena, other),
     }
@@ -101,74 +114,196 @@ fn file_operation(arena: &Arena, operation: Op) -> String {
 fn payload_operation(arena: &Arena, operation: Op) -> String {
     let list = |range| arena.texts(range).iter().map(|text| arena.show(*text)).collect::<Vec<_>>();
     match operation {
-        Op::NoNewPrivileges => "no new privileges".into(),
-        Op::InstallFilter { program, .. } => format!("seccomp filter of {} instructions", program.length / 8),
-        Op::DropBounding { keep, .. } => format!("bounding set {}", capability_words(keep)),
-        Op::KeepCapabilities => "keep capabilities over the change of ids".into(),
-        Op::SetGroups => format!("groups {:?}", arena.groups),
-        Op::SetIds { uid, gid } => format!("user {uid}, group {gid}"),
-        Op::SetCapabilities => {
-            let sets = arena.capabilities.unwrap_or_default();
-            format!(
-                "capabilities: effective {}, permitted {}, inheritable {}",
-                capability_words(sets.effective),
-                capability_words(sets.permitted),
-                capability_words(sets.inheritable)
-            )
+        Op::NoNewPrivileges => "forbid new privileges by execve".into(),
+        Op::InstallFilter { program, listener, .. } => {
+            let sent = if listener.is_some() { " and send its listener to the runtime" } else { "" };
+            format!("install a seccomp filter of {} instructions{sent}", program.length / 8)
         }
-        Op::Ambient(mask) => format!("ambient set {}", capability_words(mask)),
+        Op::DropBounding { keep, .. } => format!("leave in the bounding set {}", capability_words(keep)),
+        Op::KeepCapabilities => "keep capabilities over the change of ids".into(),
+        Op::SetGroups if arena.groups.is_empty() => "leave all additional groups".into(),
+        Op::SetGroups => format!("set additional groups {:?}", arena.groups),
+        Op::SetIds { uid, gid } => format!("become user {uid}, group {gid}"),
+        Op::SetCapabilities => capabilities(arena),
+        Op::Ambient(0) => "clear the ambient set".into(),
+        Op::Ambient(mask) => format!("set the ambient set {}", capability_words(mask)),
         Op::ChangeDirectory { path } => format!("change to {}", arena.show(path)),
-        Op::CheckDirectory => "the working directory lies in the root".into(),
-        Op::FindHome(uid) => format!("HOME of user {uid} from /etc/passwd (missing → /)"),
-        Op::FindExecutable(candidates) => format!("find one of {}", list(candidates).join(" ")),
-        Op::CloseAll { from, .. } => format!("close everything from {from} on"),
+        Op::CheckDirectory => "check that the working directory lies in the root".into(),
+        Op::FindHome(uid) => format!("look up HOME of user {uid} in /etc/passwd (missing → /)"),
+        Op::FindExecutable(candidates) => format!("find the first executable of {}", list(candidates).join(" ")),
+        Op::CloseAll { from, .. } => format!("close all descriptors from {from} on but those still needed"),
         Op::Ready => "tell the runtime: ready".into(),
         Op::WaitGate { .. } => "wait for `start`".into(),
         Op::SpawnHook { hook, .. } => match arena.hooks.get(hook as usize) {
             Some(entry) => format!("run hook {}", arena.show(entry.path)),
-            None => "run hook".into(),
+            None => "run a hook".into(),
         },
-        Op::Execute { arguments, .. } => format!("execve {:?}", list(arguments)),
+        Op::Execute { arguments, .. } => format!("execute {:?}", list(arguments)),
+        // Every other operation has its line above; `operations_have_a_line` in tests/plan_properties.rs sees to it.
         _ => String::new(),
     }
+}
+
+fn capabilities(arena: &Arena) -> String {
+    let sets = arena.capabilities.unwrap_or_default();
+    let (effective, permitted) = (capability_words(sets.effective), capability_words(sets.permitted));
+    let inheritable = capability_words(sets.inheritable);
+    if effective == permitted && sets.inheritable == 0 {
+        return format!("set capabilities {effective}");
+    }
+    format!("set capabilities: effective {effective}; permitted {permitted}; inheritable {inheritable}")
+}
+
+fn node(plan: &Plan, at: Slot, name: &str, mode: u32, device: u32) -> String {
+    let path = inside(plan, at, name);
+    let (major, minor, bits) = (libc::major(device as u64), libc::minor(device as u64), mode & 0o7777);
+    match mode & libc::S_IFMT {
+        libc::S_IFIFO => format!("make FIFO {path} mode {bits:04o}"),
+        libc::S_IFBLK => format!("make block device {path} {major}:{minor} mode {bits:04o}"),
+        _ => format!("make device {path} {major}:{minor} mode {bits:04o}"),
+    }
+}
+
+/// What a slot holds, by the step or the opening that filled it first.
+fn source(plan: &Plan, slot: Slot) -> String {
+    let opened = plan.opens.iter().find(|(open, _)| open.into() == slot);
+    if let Some((Open::Tree { path, .. }, _)) = opened {
+        return path.display().to_string();
+    }
+    let arena = &plan.arena;
+    let made = plan.child.iter().find_map(|step| match step.operation {
+        Op::OpenTree { path, into, .. } if into == slot => Some(arena.show(path)),
+        Op::OpenTreeLate { path, into, .. } if into == slot => {
+            Some(format!("the container's {}", in_container(&arena.show(path))))
+        }
+        Op::Filesystem { fstype, into, .. } if into == slot => Some(format!("the {}", arena.show(fstype))),
+        _ => None,
+    });
+    made.unwrap_or_else(|| "the tree".into())
+}
+
+/// The path in the container that a slot was found at.
+pub(super) fn mount_point(plan: &Plan, slot: Slot) -> String {
+    let found = plan.child.iter().find_map(|step| match step.operation {
+        Op::Ensure { path, into, .. } if into == slot => Some(in_container(&plan.arena.show(path))),
+        _ => None,
+    });
+    found.unwrap_or_else(|| "/".into())
+}
+
+fn inside(plan: &Plan, at: Slot, name: &str) -> String {
+    match mount_point(plan, at).as_str() {
+        "/" => format!("/{name}"),
+        directory => format!("{directory}/{name}"),
+    }
+}
+
+fn below(recursive: bool) -> &'static str {
+    if recursive { " with all below" } else { "" }
+}
+
+fn signal(number: i32) -> String {
+    nix::sys::signal::Signal::try_from(number).map_or_else(|_| format!("signal {number}"), |name| name.to_string())
+}
+
+/// `RLIMIT_NOFILE: soft 1024, hard unlimited`.
+fn limit(resource: u32, soft: u64, hard: u64) -> String {
+    // By their numbers on all architectures that kiste runs on (asm-generic/resource.h).
+    const NAMES: [&str; 16] = [
+        "CPU",
+        "FSIZE",
+        "DATA",
+        "STACK",
+        "CORE",
+        "RSS",
+        "NPROC",
+        "NOFILE",
+        "MEMLOCK",
+        "AS",
+        "LOCKS",
+        "SIGPENDING",
+        "MSGQUEUE",
+        "NICE",
+        "RTPRIO",
+        "RTTIME",
+    ];
+    let name = NAMES.get(resource as usize).map_or_else(|| resource.to_string(), |name| format!("RLIMIT_{name}"));
+    let value = |value: u64| if value == u64::MAX { "unlimited".to_owned() } else { value.to_string() };
+    format!("{name}: soft {}, hard {}", value(soft), value(hard))
+}
+
+/// `SCHED_BATCH, nice 5`: the words of struct sched_attr (sched_setattr(2)) that are not zero.
+fn policy(attributes: &[u8]) -> String {
+    const NAMES: [&str; 7] = ["OTHER", "FIFO", "RR", "BATCH", "ISO", "IDLE", "DEADLINE"];
+    let word = |index: usize| {
+        let eight = attributes.get(index * 8..index * 8 + 8).and_then(|bytes| bytes.try_into().ok());
+        eight.map_or(0, u64::from_le_bytes)
+    };
+    let policy = (word(0) >> 32) as usize;
+    let mut text = NAMES.get(policy).map_or_else(|| policy.to_string(), |name| format!("SCHED_{name}"));
+    let (nice, priority) = (word(2) as i32, word(2) >> 32);
+    let rest =
+        [("flags", word(1)), ("priority", priority), ("runtime", word(3)), ("deadline", word(4)), ("period", word(5))];
+    if nice != 0 {
+        text.push_str(&format!(", nice {nice}"));
+    }
+    for (name, value) in rest.into_iter().filter(|(_, value)| *value != 0) {
+        text.push_str(&format!(", {name} {value}"));
+    }
+    text
 }
 
 /// What the parent opens.
 pub fn open(what: &Open) -> String {
     match what {
-        Open::Tree { path, recursive, .. } => {
-            format!("tree of {}{}", path.display(), if *recursive { " with all below" } else { "" })
-        }
-        Open::Namespace { path, flag, .. } => format!("namespace {} ({})", path.display(), namespaces(*flag)),
+        Open::Tree { path, recursive, .. } => format!("clone {}{}", path.display(), below(*recursive)),
+        Open::Namespace { path, flag, .. } => format!("open {} namespace {}", namespaces(*flag), path.display()),
         Open::Connect { path, .. } => format!("connect to {}", path.display()),
-        Open::Given { name, .. } => (*name).to_owned(),
-        Open::StateFile { .. } => "a memory file for the hooks' state".into(),
+        Open::Given { name: "tasks", .. } => "open the cgroup.procs of a v1 control group".into(),
+        Open::Given { name, .. } => format!("open the {}", name.trim_start_matches("the ")),
+        Open::StateFile { .. } => "make a file in memory for the state that hooks read".into(),
     }
 }
 
 /// What the parent does at a barrier.
-pub fn parent_step(step: &ParentStep) -> String {
+pub fn parent_step(plan: &Plan, step: &ParentStep) -> String {
     let maps = |maps: &[(u32, u32, u32)]| {
-        maps.iter().map(|(inside, outside, size)| format!("{inside} {outside} {size}")).collect::<Vec<_>>().join(", ")
+        let one = |(inside, outside, size): &(u32, u32, u32)| format!("{inside} → {outside} ({size})");
+        maps.iter().map(one).collect::<Vec<_>>().join(", ")
     };
     match step {
-        ParentStep::WriteIdMaps { users, groups, helpers, .. } => format!(
-            "id maps{}: users {}; groups {}",
-            if *helpers { " by newuidmap, newgidmap" } else { "" },
+        ParentStep::WriteIdMaps { users, groups, helpers, deny_setgroups } => format!(
+            "map{} users {}; groups {}{}",
+            if *helpers { " by newuidmap and newgidmap" } else { "" },
+            maps(users),
+            maps(groups),
+            if *deny_setgroups { "; deny setgroups" } else { "" }
+        ),
+        ParentStep::Idmap { tree, recursive, users, .. } if users.is_empty() => {
+            format!("map the ids of {}{} by the container's user namespace", source(plan, *tree), below(*recursive))
+        }
+        ParentStep::Idmap { tree, recursive, users, groups } => format!(
+            "map the ids of {}{}: users {}; groups {}",
+            source(plan, *tree),
+            below(*recursive),
             maps(users),
             maps(groups)
         ),
-        ParentStep::Idmap { users, .. } if users.is_empty() => {
-            "idmap the tree by the container's user namespace".into()
+        ParentStep::Rlimit { resource, soft, hard } => {
+            format!("raise the child's {}", limit(*resource, *soft, *hard))
         }
-        ParentStep::Idmap { users, groups, .. } => format!("idmap the tree: {}; {}", maps(users), maps(groups)),
-        ParentStep::Rlimit { resource, soft, hard } => format!("raise resource limit {resource}: {soft} {hard}"),
         ParentStep::SystemdScope(request) => {
             request.steps().into_iter().map(|step| step.text).collect::<Vec<_>>().join("; ")
         }
-        ParentStep::WriteState(_) => "write the state for the hooks".into(),
-        ParentStep::RunHooks { list, count } => format!("run {count} {list} hooks"),
+        ParentStep::WriteState(_) => "write the state that the child's hooks read".into(),
+        ParentStep::RunHooks { list, count: 1 } => format!("run the {list} hook"),
+        ParentStep::RunHooks { list, count } => format!("run the {count} {list} hooks"),
     }
+}
+
+/// `net namespace`, `user and mnt namespaces`.
+pub fn counted(flags: u64) -> String {
+    format!("{} namespace{}", namespaces(flags), if flags.count_ones() > 1 { "s" } else { "" })
 }
 
 /// `user mnt pid`.
