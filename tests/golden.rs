@@ -145,6 +145,7 @@ fn plan(case: &Case) -> Result<Plan> {
         extra_env: if options { vec!["LISTEN_FDS=2".into(), "LISTEN_PID=1".into()] } else { Vec::new() },
         notify_directory: options.then(|| "/run/kiste/web/notify".into()),
         host_entries: machine.host_entries.clone(),
+        pinned: machine.pinned.clone(),
         cgroups: if case.typed == Typed::RunInScope { CgroupDriver::Systemd } else { CgroupDriver::Cgroupfs },
         hard_limits: machine.hard_limits.clone(),
     };

@@ -30,6 +30,8 @@ pub(super) struct Prepared {
     pub layout: Layout,
     /// What the host's root has, for the embedded default.
     pub host_entries: Vec<HostEntry>,
+    /// Where mount namespaces are pinned.
+    pub pinned: Vec<PathBuf>,
     /// Own hard limits.
     pub hard_limits: BTreeMap<u32, u64>,
 }
@@ -59,8 +61,8 @@ pub(super) fn prepare(arguments: &RunArguments, machine: Option<Machine>) -> Res
     for warning in std::mem::take(&mut intent.warnings) {
         crate::log::warning(&warning);
     }
-    if let Some(Machine { cgroups: layout, host_entries, hard_limits, .. }) = machine {
-        return Ok(Prepared { intent, config, bundle, facts, layout, host_entries, hard_limits });
+    if let Some(Machine { cgroups: layout, host_entries, pinned, hard_limits, .. }) = machine {
+        return Ok(Prepared { intent, config, bundle, facts, layout, host_entries, pinned, hard_limits });
     }
     let unprivileged = facts.capabilities & (1 << 21) == 0;
     facts.add(&Needs { subordinate: unprivileged && intent.makes(NamespaceKind::User), ..Needs::default() })?;
@@ -69,7 +71,8 @@ pub(super) fn prepare(arguments: &RunArguments, machine: Option<Machine>) -> Res
     }
     let host_entries = if intent.root.kind == RootKind::HostView { host_entries()? } else { Vec::new() };
     let hard_limits = hard_limits(&intent);
-    Ok(Prepared { intent, config, bundle, facts, layout: Layout::read()?, host_entries, hard_limits })
+    let pinned = if may_hold_pins(&intent) { pinned()? } else { Vec::new() };
+    Ok(Prepared { intent, config, bundle, facts, layout: Layout::read()?, host_entries, pinned, hard_limits })
 }
 
 /// This machine with everything that any plan could depend on, for `explain --facts`.
@@ -83,6 +86,7 @@ pub(super) fn this_machine() -> Result<Machine> {
         facts: Facts::for_start(&Needs::ALL)?,
         cgroups: Layout::read()?,
         host_entries: host_entries()?,
+        pinned: pinned()?,
         hard_limits: limits.filter(|(_, limit)| *limit != u64::MAX).collect(),
     })
 }
@@ -221,8 +225,32 @@ pub(super) fn again(config: &[u8], bundle: &Path) -> Result<Prepared> {
         facts,
         layout: Layout::read()?,
         host_entries: Vec::new(),
+        pinned: Vec::new(),
         hard_limits: BTreeMap::new(),
     })
+}
+
+/// Whether a bind takes a tree in which programs pin mount namespaces: only then the mount table is worth reading.
+fn may_hold_pins(intent: &Intent) -> bool {
+    let recursive = |mount: &&crate::intent::Mount| mount.options.bind == Some(crate::intent::Bind::Recursive);
+    intent
+        .mounts
+        .iter()
+        .filter(recursive)
+        .filter_map(|mount| mount.source.as_deref())
+        .any(|source| source == "/" || source == "/var" || source.starts_with("/run") || source.starts_with("/var/run"))
+}
+
+/// Mount points of pinned mount namespaces: nsfs, whose root reads `mnt:[…]` (proc_pid_mountinfo(5)).
+fn pinned() -> Result<Vec<PathBuf>> {
+    let text = std::fs::read_to_string("/proc/self/mountinfo")
+        .map_err(|error| Error::refused("cannot read the mount table").io("read", &error))?;
+    let point = |line: &str| {
+        let mut fields = line.split(' ').skip(3);
+        fields.next().filter(|root| root.starts_with("mnt:["))?;
+        fields.next().map(PathBuf::from)
+    };
+    Ok(text.lines().filter_map(point).collect())
 }
 
 /// What of the host's root the embedded default shows: programs and their data, nobody's home.
@@ -334,6 +362,7 @@ impl Prepared {
             extra_env: Vec::new(),
             notify_directory: None,
             host_entries: self.host_entries.clone(),
+            pinned: self.pinned.clone(),
             cgroups: driver(global),
             hard_limits: self.hard_limits.clone(),
         }

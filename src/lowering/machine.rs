@@ -19,6 +19,9 @@ pub struct Machine {
     /// What the embedded default shows of the host's root.
     #[serde(default)]
     pub host_entries: Vec<HostEntry>,
+    /// Where mount namespaces are pinned, if a bind asks for a tree that may hold one.
+    #[serde(default)]
+    pub pinned: Vec<std::path::PathBuf>,
     /// The runtime's own hard limits, by `RLIMIT_*`; one that is not listed is unlimited.
     #[serde(default)]
     pub hard_limits: BTreeMap<u32, u64>,

@@ -45,6 +45,9 @@ fn one(story: &mut Story<'_>, mount: &Mount) -> Result<()> {
     if mount.options.bind.is_none() && matches!(mount.fstype.as_deref(), Some("cgroup")) {
         return cgroup_view::mount(story, mount);
     }
+    if let Some(source) = bind_of(story, mount).filter(|source| holds_pin(story, source)) {
+        return bound_by_mount(story, mount, &source);
+    }
     let tree = match bind_of(story, mount) {
         Some(source) => bound(story, mount, &source)?,
         None => filesystem(story, mount),
@@ -153,6 +156,37 @@ fn bound(story: &mut Story<'_>, mount: &Mount, source: &Source) -> Result<Slot> 
     }
     propagate(story, mount, tree);
     Ok(tree)
+}
+
+/// Whether the kernel would refuse to attach the source's tree: it holds a pinned mount namespace (`ELOOP`).
+pub fn holds_pin(story: &Story<'_>, source: &Source) -> bool {
+    source.recursive && story.request.pinned.iter().any(|pin| pin.starts_with(&source.path))
+}
+
+/// The same bind by mount(2), made in place: attributes and propagation come after it, before any payload.
+fn bound_by_mount(story: &mut Story<'_>, mount: &Mount, source: &Source) -> Result<()> {
+    if mount.options.idmap.is_some() {
+        return Err(Error::refused("a tree that holds a pinned mount namespace can't be idmapped").at(&mount.origin));
+    }
+    let target = ensure(story, &mount.destination, Missing::Directory, false, &mount.origin);
+    let path = story.plan.arena.text(&source.path);
+    story.step(Operation::BindByMount { source: path, target }, &mount.origin);
+    let options = &mount.options;
+    let change =
+        |attr_set: u64, clear: u64| MountAttr { attr_set, attr_clr: clears(attr_set, clear), ..MountAttr::default() };
+    let mut changes = vec![
+        (change(options.recursive_set, options.recursive_clear), true),
+        (change(options.set, options.clear), false),
+    ];
+    changes.extend(options.propagation.iter().map(|propagation| {
+        (MountAttr { propagation: propagation.kind, ..MountAttr::default() }, propagation.recursive)
+    }));
+    for (wanted, recursive) in changes.into_iter().filter(|change| change.0 != MountAttr::default()) {
+        let attributes = attributes(story, wanted);
+        let (root, path) = (story.root, in_root(story, &mount.destination));
+        story.step(Operation::Remount { root, path, attributes, recursive }, &mount.origin);
+    }
+    Ok(())
 }
 
 /// The atime bits are one field: setting one value clears the field first (mount_setattr(2)).

@@ -83,7 +83,9 @@ pub fn enter(story: &mut Story<'_>) -> Result<()> {
     // Hooks find the container's mounts below the root's path in the mount namespace they run in or enter.
     let hooks = &story.request.intent.hooks;
     let seen = [&hooks.prestart, &hooks.create_runtime, &hooks.create_container].iter().any(|list| !list.is_empty());
-    let at = if seen && !story.request.no_pivot { root.path.to_string_lossy() } else { "/".into() };
+    // A mount over `/` would be part of what the child itself clones or binds of `/`: the container's root, not the host's.
+    let looks_back = !story.may_mount() || !story.request.pinned.is_empty();
+    let at = if (seen || looks_back) && !story.request.no_pivot { root.path.to_string_lossy() } else { "/".into() };
     let at = story.plan.arena.text(&at);
     story.step(Operation::EnterRoot { tree: into, at, into }, &root.origin);
     Ok(())

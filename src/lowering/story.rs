@@ -50,6 +50,8 @@ pub struct Request<'a> {
     pub notify_directory: Option<PathBuf>,
     /// What the host's root has, for [`crate::intent::RootKind::HostView`].
     pub host_entries: Vec<HostEntry>,
+    /// Where mount namespaces are pinned (`mount --bind /proc/PID/ns/mnt PATH`): no detached tree with one can be attached.
+    pub pinned: Vec<PathBuf>,
     /// `--cgroup-manager`.
     pub cgroups: CgroupDriver,
     /// The runtime's own hard limits, by `RLIMIT_*`: a child of a new user namespace can't go above them.

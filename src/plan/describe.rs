@@ -74,7 +74,7 @@ fn file_operation(plan: &Plan, operation: Op) -> String {
         }
         Op::OverlayStore => "mount a private tmpfs over /tmp for the copy-on-write layers".into(),
         Op::EnterRoot { tree, at, .. } if show(at) == "/" => format!("attach {} as root", source(plan, tree)),
-        Op::EnterRoot { at, .. } => format!("attach the root at {}, where the hooks look for it", show(at)),
+        Op::EnterRoot { tree, at, .. } => format!("attach {} as root, at {}", source(plan, tree), show(at)),
         Op::OpenRoot { path, .. } => format!("open {}", show(path)),
         Op::Ensure { path, missing, .. } => format!("find {} ({})", in_container(&show(path)), missing_words(missing)),
         Op::Attach { tree, target } => format!("attach {} at {}", source(plan, tree), mount_point(plan, target)),

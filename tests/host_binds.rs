@@ -1,0 +1,57 @@
+//! Binds of the host's own root: what is asked for is what is seen, whatever lies below it.
+
+mod harness;
+
+use harness::{Bundle, as_user, host, requires, runtime_path};
+use std::fs;
+
+/// A bundle that shows the host's root at /host and lists a directory that only the bundle's own root has.
+fn showing_the_host() -> Bundle {
+    let bundle = Bundle::with_args(&["stat", "/host/init"]);
+    bundle.mount("/host", "bind", "/", &["rbind", "ro"]);
+    bundle
+}
+
+#[test]
+fn a_bind_of_the_root_shows_the_hosts_root_to_root() {
+    requires!(host::is_root(), "the plain user has a test of its own");
+    let output = showing_the_host().run().ok();
+    assert_eq!(output.out.trim(), "null", "/host is the container's own root");
+    let bundle = Bundle::with_args(&["cat", "/host/etc/passwd"]);
+    bundle.mount("/host", "bind", "/", &["rbind", "ro"]);
+    assert_eq!(bundle.run().ok().out, fs::read_to_string("/etc/passwd").expect("passwd"));
+}
+
+#[test]
+fn a_bind_of_the_root_shows_the_hosts_root_to_a_plain_user() {
+    as_user!();
+    let output = showing_the_host().run().ok();
+    assert_eq!(output.out.trim(), "null", "/host is the container's own root");
+    let bundle = Bundle::with_args(&["cat", "/host/etc/passwd"]);
+    bundle.mount("/host", "bind", "/", &["rbind", "ro"]);
+    assert_eq!(bundle.run().ok().out, fs::read_to_string("/etc/passwd").expect("passwd"));
+}
+
+/// snapd and `ip netns` pin namespaces below /run: the kernel refuses to attach a detached tree that holds one.
+#[test]
+fn a_tree_with_a_pinned_mount_namespace_is_bound() {
+    requires!(host::is_root(), "only root can pin a mount namespace");
+    let bundle = Bundle::with_args(&["cat", "/pins/inner/file"]);
+    let pins = format!("/run/kiste-pins-{}", bundle.id);
+    bundle.mount("/pins", "bind", &pins, &["rbind", "rro", "rnosuid"]);
+    let runtime = runtime_path().display().to_string();
+    let (root, id, place) = (bundle.dir.join("state"), &bundle.id, bundle.dir.join("bundle"));
+    let script = format!(
+        "set -e; mkdir {pins}; trap 'umount -R {pins} 2>/dev/null; rmdir {pins}; [ -z \"$p\" ] || kill $p' EXIT
+         mount -t tmpfs pins {pins}; mkdir {pins}/inner; mount -t tmpfs inner {pins}/inner
+         echo seen > {pins}/inner/file; touch {pins}/ns
+         unshare -m sleep 60 & p=$!
+         until [ \"$(readlink /proc/$p/ns/mnt)\" != \"$(readlink /proc/self/ns/mnt)\" ]; do sleep 0.05; done
+         mount --bind /proc/$p/ns/mnt {pins}/ns
+         {runtime} --root {} run --bundle {} {id}",
+        root.display(),
+        place.display()
+    );
+    let output = bundle.host_command("unshare", &["-m", "--propagation", "private", "sh", "-c", &script]).ok();
+    assert_eq!(output.out, "seen\n");
+}
