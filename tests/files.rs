@@ -529,3 +529,29 @@ fn links_are_not_followed_on_a_mount_that_says_so() {
     assert_eq!(answer(&bundle, &["open", "/data/file"]), "ok");
     assert_eq!(answer(&bundle, &["open", "/data/link"]), "ELOOP");
 }
+
+#[test]
+fn an_overlay_has_more_layers_than_one_option_holds() {
+    requires!(host::is_root(), "only root mounts an overlay of its own folders without a user namespace");
+    let bundle = Bundle::with_args(&["cat", "/layers/last"]);
+    let mut layers = Vec::new();
+    for number in 0..12 {
+        let layer = bundle.host_folder();
+        fs::write(layer.join(format!("file-{number}")), "x").expect("a file");
+        layers.push(layer.display().to_string());
+    }
+    fs::write(format!("{}/last", layers[11]), "the last layer\n").expect("a file");
+    let list = layers.join(":");
+    assert!(list.len() > 256, "{list}");
+    bundle.mount("/layers", "overlay", "overlay", &[&format!("lowerdir={list}")]);
+    assert_eq!(bundle.run().ok().out, "the last layer\n");
+}
+
+#[test]
+fn a_label_for_mounts_without_selinux_is_an_error() {
+    only_kiste!();
+    requires!(!std::path::Path::new("/sys/fs/selinux/enforce").exists(), "SELinux is enabled here");
+    let bundle = Bundle::new();
+    bundle.set("/linux/mountLabel", json!("system_u:object_r:container_file_t:s0"));
+    bundle.run().fails_with(&["/linux/mountLabel", "SELinux"]);
+}

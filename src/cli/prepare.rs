@@ -94,7 +94,8 @@ pub(super) fn this_machine() -> Result<Machine> {
 fn needs(intent: &Intent) -> Needs {
     let labelled =
         |process: &crate::intent::Process| process.apparmor_profile.is_some() || process.selinux_label.is_some();
-    Needs { security_modules: intent.process.as_ref().is_some_and(labelled), ..Needs::default() }
+    let security_modules = intent.mount_label.is_some() || intent.process.as_ref().is_some_and(labelled);
+    Needs { security_modules, ..Needs::default() }
 }
 
 fn read_bundle(directory: &Path, config: Option<&Path>) -> Result<(PathBuf, Vec<u8>)> {

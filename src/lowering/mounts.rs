@@ -16,6 +16,11 @@ use crate::plan::{Barrier, Open, Operation, ParentStep, Slot};
 /// Child: all mounts.
 pub fn all(story: &mut Story<'_>) -> Result<()> {
     let intent = story.request.intent;
+    if let Some(label) = intent.mount_label.as_ref().filter(|label| !label.value.is_empty())
+        && !story.modules().selinux
+    {
+        return Err(Error::refused("a label for mounts is wanted and SELinux is not enabled").at(&label.origin));
+    }
     for mount in &intent.mounts {
         one(story, mount)?;
     }
@@ -50,7 +55,7 @@ fn one(story: &mut Story<'_>, mount: &Mount) -> Result<()> {
     }
     let tree = match bind_of(story, mount) {
         Some(source) => bound(story, mount, &source)?,
-        None => filesystem(story, mount),
+        None => filesystem(story, mount)?,
     };
     let options = &mount.options;
     let protected = matches!(mount.destination.as_str(), "/proc" | "/sys" | "/dev");
@@ -233,9 +238,9 @@ fn idmap(story: &mut Story<'_>, mount: &Mount, tree: Slot, scope: IdmapScope) ->
 }
 
 /// A new file system by fsopen, fsconfig and fsmount in the child: it belongs to the child's namespaces.
-fn filesystem(story: &mut Story<'_>, mount: &Mount) -> Slot {
+fn filesystem(story: &mut Story<'_>, mount: &Mount) -> Result<Slot> {
     let fstype = mount.fstype.as_deref().unwrap_or("none");
-    let parameters = parameters(story, mount, fstype);
+    let parameters = parameters(story, mount, fstype)?;
     let fstype = story.plan.arena.text(fstype);
     let into = story.slot();
     // fsmount(2) starts from nothing: there is nothing to clear.
@@ -243,36 +248,58 @@ fn filesystem(story: &mut Story<'_>, mount: &Mount) -> Slot {
     story.step(Operation::Filesystem { fstype, parameters, attributes, into }, &mount.origin);
     recursive_attributes(story, mount, into);
     propagate(story, mount, into);
-    into
+    Ok(into)
+}
+
+/// The longest value that fsconfig(2) takes, in bytes.
+const LONGEST_VALUE: usize = 255;
+
+/// One option as fsconfig(2) takes it. A long list of an overlay's layers goes one by one, which overlayfs has a word for.
+fn push(story: &mut Story<'_>, mount: &Mount, key: &str, value: Option<&str>) -> Result<()> {
+    let arena = &mut story.plan.arena;
+    let values: Vec<&str> = match value {
+        Some(layers) if key == "lowerdir" && layers.len() > LONGEST_VALUE => layers.split(':').collect(),
+        other => other.into_iter().collect(),
+    };
+    let key = arena.text(if values.len() > 1 { "lowerdir+" } else { key });
+    if value.is_none() {
+        arena.parameters.push(Parameter::Flag(key));
+    }
+    for value in values {
+        if value.len() > LONGEST_VALUE {
+            let what = format!("an option's value may have {LONGEST_VALUE} bytes, this has {}", value.len());
+            return Err(Error::input(what).at(&mount.origin.child("options")));
+        }
+        let value = arena.text(value);
+        arena.parameters.push(Parameter::Value(key, value));
+    }
+    Ok(())
 }
 
 /// Options for the superblock. Kernel file systems have one superblock for many mounts: `ro` is the mount's word there.
-fn parameters(story: &mut Story<'_>, mount: &Mount, fstype: &str) -> Range {
+fn parameters(story: &mut Story<'_>, mount: &Mount, fstype: &str) -> Result<Range> {
     const VIRTUAL: &[&str] = &["proc", "sysfs", "cgroup", "cgroup2", "mqueue", "devpts", "tmpfs", "bpf", "debugfs"];
-    let start = story.plan.arena.parameters.len() as u16;
+    let start = story.plan.arena.parameters.len();
     if let Some(source) = &mount.source {
-        let (key, value) = (story.plan.arena.text("source"), story.plan.arena.text(source));
-        story.plan.arena.parameters.push(Parameter::Value(key, value));
+        push(story, mount, "source", Some(source))?;
     }
     for (key, value) in &mount.options.data {
         if VIRTUAL.contains(&fstype) && matches!(key.as_str(), "ro" | "rw") && value.is_none() {
             continue;
         }
-        let key = story.plan.arena.text(key);
-        let parameter = match value {
-            Some(value) => Parameter::Value(key, story.plan.arena.text(value)),
-            None => Parameter::Flag(key),
-        };
-        story.plan.arena.parameters.push(parameter);
+        push(story, mount, key, value.as_deref())?;
     }
-    if mount.options.set & MOUNT_ATTR_RDONLY != 0 && !VIRTUAL.contains(&fstype) {
-        let has = mount.options.data.iter().any(|(key, _)| key == "ro");
-        if !has {
-            let key = story.plan.arena.text("ro");
-            story.plan.arena.parameters.push(Parameter::Flag(key));
+    let has = |word: &str| mount.options.data.iter().any(|(key, _)| key == word);
+    if mount.options.set & MOUNT_ATTR_RDONLY != 0 && !VIRTUAL.contains(&fstype) && !has("ro") {
+        push(story, mount, "ro", None)?;
+    }
+    if let Some(label) = story.request.intent.mount_label.as_ref().filter(|label| !label.value.is_empty()) {
+        // These have labels of their own, and the kernel refuses another.
+        if !matches!(fstype, "proc" | "sysfs" | "cgroup" | "cgroup2" | "mqueue") && !has("context") {
+            push(story, mount, "context", Some(&label.value))?;
         }
     }
-    Range { start, count: story.plan.arena.parameters.len() as u16 - start }
+    Ok(Range { start: start as _, count: (story.plan.arena.parameters.len() - start) as _ })
 }
 
 /// `remount`: the attributes of what is mounted there.
