@@ -82,8 +82,6 @@ fn dockers_profile_is_in_force_on_a_64_bit_payload() {
         ("reboot", &["0", "0", "0"][..], "EPERM"),
         ("bpf", &["0", "0", "0"][..], "EPERM"),
         ("clone3", &["0", "0"][..], "ENOSYS"),
-        // AF_VSOCK: the one family Debian 12's Docker leaves out.
-        ("socket", &["40", "1", "0"][..], "EPERM"),
         ("personality", &["64"][..], "EPERM"),
         ("getpid", &[][..], "1"),
     ] {
