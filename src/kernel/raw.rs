@@ -412,6 +412,21 @@ pub fn capset(effective: u64, permitted: u64, inheritable: u64) -> Raw {
     plain!(SYS_capset, header.as_ptr(), data.as_ptr())
 }
 
+/// capget(2), version 3, of this thread: effective, permitted, inheritable.
+pub fn capget() -> Raw<(u64, u64, u64)> {
+    let header = [super::abi::LINUX_CAPABILITY_VERSION_3, 0];
+    // The kernel writes two CapabilityData for version 3.
+    let mut data = [CapabilityData::default(); 2];
+    plain!(SYS_capget, header.as_ptr(), data.as_mut_ptr())?;
+    let [low, high] = data;
+    let join = |low: u32, high: u32| u64::from(low) | u64::from(high) << 32;
+    Ok((
+        join(low.effective, high.effective),
+        join(low.permitted, high.permitted),
+        join(low.inheritable, high.inheritable),
+    ))
+}
+
 /// seccomp(2) `SECCOMP_SET_MODE_FILTER`. The program is a row of 8-byte instructions.
 pub fn seccomp_filter(flags: u32, program: &[u8]) -> Raw {
     let program = FilterProgram { length: (program.len() / 8) as u16, filter: program.as_ptr() };

@@ -222,7 +222,10 @@ pub fn write_pid_file(path: &Path, pid: i32) -> Result<()> {
     beside.push(name);
     beside.push(format!(".{pid}"));
     let beside = path.with_file_name(beside);
-    std::fs::write(&beside, pid.to_string()).map_err(failed("write"))?;
+    // A fresh file: where others may write to the directory, the name could be a link to a file of the caller's.
+    let mut file = std::fs::File::create_new(&beside).map_err(failed("open"))?;
+    std::io::Write::write_all(&mut file, pid.to_string().as_bytes()).map_err(failed("write"))?;
+    drop(file);
     std::fs::rename(&beside, path).map_err(|error| {
         let _ = std::fs::remove_file(&beside);
         failed("rename")(error)

@@ -67,7 +67,7 @@ fn open_those(plan: &Plan, slots: &mut Slots, in_groups: bool) -> Result<()> {
         let opened = match what {
             Open::Given { .. } => continue,
             Open::Tree { path, recursive, nofollow, .. } => tree(path, *recursive, *nofollow),
-            Open::Namespace { path, flag, .. } => namespace(path, *flag),
+            Open::Namespace { path, flag, foreign, .. } => namespace(path, *flag, *foreign),
             Open::Connect { path, .. } => super::console::connect_console_socket(path),
             Open::StateFile { .. } => memory_file(),
         };
@@ -102,7 +102,7 @@ fn tree(path: &Path, recursive: bool, nofollow: bool) -> Result<OwnedFd> {
 }
 
 /// A namespace file, and that it is one of the wanted kind: `NS_GET_NSTYPE` (ioctl_ns(2)).
-fn namespace(path: &Path, flag: u64) -> Result<OwnedFd> {
+fn namespace(path: &Path, flag: u64, foreign: bool) -> Result<OwnedFd> {
     const NS_GET_NSTYPE: u64 = 0xb703;
     let failed = |call: &'static str| {
         let what = format!("cannot join the namespace {}", path.display());
@@ -110,10 +110,26 @@ fn namespace(path: &Path, flag: u64) -> Result<OwnedFd> {
     };
     let file = open(abi::AT_FDCWD, &c_path(path)?, abi::O_RDONLY, 0).map_err(failed("open"))?;
     match raw::ioctl(file.as_raw_fd(), NS_GET_NSTYPE, 0) {
+        Ok(kind) if kind as u64 == flag && foreign && is_own(&file, flag)? => {
+            let error = Error::input(format!("{} is the runtime's own namespace", path.display()));
+            Err(error.hint("what the container changes there would be changed for the host"))
+        }
         Ok(kind) if kind as u64 == flag => Ok(file),
         Ok(_) => Err(Error::input(format!("{} is a namespace of another type", path.display()))),
         Err(errno) => Err(failed("ioctl")(errno).hint("the path must be a namespace file such as /proc/PID/ns/net")),
     }
+}
+
+/// Whether a namespace file is that of this process: one inode a namespace (namespaces(7)).
+fn is_own(file: &OwnedFd, flag: u64) -> Result<bool> {
+    let kind = crate::intent::NamespaceKind::ALL.iter().find(|row| row.0.flag() == flag);
+    let own = format!("/proc/self/ns/{}", kind.map_or("", |row| row.0.proc_name()));
+    let failed = |errno| Error::refused(format!("cannot look at {own}")).call("statx", errno);
+    let own_path = c_path(Path::new(&own))?;
+    let this = raw::statx(file.as_raw_fd(), c"", abi::AT_EMPTY_PATH).map_err(failed)?;
+    let own = raw::statx(abi::AT_FDCWD, &own_path, 0).map_err(failed)?;
+    let identity = |status: &libc::statx| (status.stx_dev_major, status.stx_dev_minor, status.stx_ino);
+    Ok(identity(&this) == identity(&own))
 }
 
 fn memory_file() -> Result<OwnedFd> {

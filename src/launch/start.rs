@@ -168,11 +168,29 @@ fn clone_error(plan: &Plan, errno: i32) -> Error {
 /// The parent's own stay in namespaces that the child shall be born in.
 struct Around {
     back: Vec<(OwnedFd, u64)>,
+    hidden: bool,
+}
+
+/// Whether the child must be born non-dumpable: the processes of a pid namespace it is born into see it from its first
+/// moment, and it has the host's descriptors open (CVE-2016-9962). Not with id maps to write, which an unprivileged parent
+/// may do for a dumpable child only, nor before a child in a joined user namespace has written to its own /proc.
+fn born_hidden(plan: &Plan) -> bool {
+    let joins = !plan.born_in.is_empty() || !plan.first_stage.is_empty();
+    let mut early = plan.child.iter().map(|step| step.operation).take_while(|step| *step != Operation::NonDumpable);
+    let writes = !plan.first_stage.is_empty() && early.any(|step| matches!(step, Operation::WriteProc { .. }));
+    joins && !writes && plan.clone_flags & libc::CLONE_NEWUSER as u64 == 0
+}
+
+fn not_hidden(errno: i32) -> Error {
+    Error::refused("cannot keep the container's processes from tracing this one").call("prctl", errno)
 }
 
 impl Around {
     fn enter(plan: &Plan, slots: &Slots) -> Result<Self> {
-        let mut around = Around { back: Vec::new() };
+        let mut around = Around { back: Vec::new(), hidden: born_hidden(plan) };
+        if around.hidden {
+            raw::prctl(libc::PR_SET_DUMPABLE, 0, 0, 0, 0).map_err(not_hidden)?;
+        }
         for (slot, flag) in &plan.born_in {
             let failed =
                 |call: &'static str| move |errno| Error::refused("cannot join the pid namespace").call(call, errno);
@@ -185,6 +203,9 @@ impl Around {
     }
 
     fn leave(self) -> Result<()> {
+        if self.hidden {
+            raw::prctl(libc::PR_SET_DUMPABLE, 1, 0, 0, 0).map_err(not_hidden)?;
+        }
         for (own, flag) in &self.back {
             raw::setns(own.as_raw_fd(), *flag)
                 .map_err(|errno| Error::refused("cannot come back from the pid namespace").call("setns", errno))?;

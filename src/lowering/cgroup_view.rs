@@ -61,7 +61,7 @@ fn filesystem(
     attributes: u32,
 ) -> Result<()> {
     let arena = &mut story.plan.arena;
-    let start = arena.parameters.len() as u16;
+    let start = arena.parameters.len() as u32;
     for (key, value) in words {
         let key = arena.text(key);
         let parameter = match value {
@@ -70,7 +70,7 @@ fn filesystem(
         };
         arena.parameters.push(parameter);
     }
-    let parameters = Range { start, count: arena.parameters.len() as u16 - start };
+    let parameters = Range { start, count: arena.parameters.len() as u32 - start };
     let fstype = arena.text(fstype);
     let into = story.slot();
     story.step(Operation::Filesystem { fstype, parameters, attributes, into }, &mount.origin);

@@ -36,13 +36,13 @@ pub fn enter(story: &mut Story<'_>) -> Result<()> {
 
 fn filesystem(story: &mut Story<'_>, fstype: &str, options: &[(&str, &str)], into: Slot) {
     let arena = &mut story.plan.arena;
-    let start = arena.parameters.len() as u16;
+    let start = arena.parameters.len() as u32;
     for (key, value) in options {
         let key = arena.text(key);
         let parameter = if value.is_empty() { Parameter::Flag(key) } else { Parameter::Value(key, arena.text(value)) };
         arena.parameters.push(parameter);
     }
-    let parameters = Range { start, count: arena.parameters.len() as u16 - start };
+    let parameters = Range { start, count: arena.parameters.len() as u32 - start };
     let fstype = arena.text(fstype);
     story.own(Operation::Filesystem { fstype, parameters, attributes: 0, into });
 }

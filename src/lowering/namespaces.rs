@@ -14,7 +14,8 @@ pub fn open(story: &mut Story<'_>) -> Result<()> {
     for namespace in joined(story) {
         let (Some(path), into) = (namespace.path.clone(), story.slot()) else { continue };
         let flag = namespace.kind.flag();
-        story.open(Open::Namespace { path, flag, into }, &namespace.origin);
+        let foreign = changes(story, namespace.kind);
+        story.open(Open::Namespace { path, flag, foreign, into }, &namespace.origin);
         match namespace.kind {
             Kind::User => user = Some((into, flag)),
             Kind::Pid => pid = Some((into, flag)),
@@ -33,6 +34,22 @@ pub fn open(story: &mut Story<'_>) -> Result<()> {
         (user, pid) => plan.first_stage.extend(user.into_iter().chain(pid)),
     }
     Ok(())
+}
+
+/// Whether the container changes what a namespace of this kind holds: mounts, names, kernel parameters. If it is joined and
+/// the host's own, that is refused (INV-04, INV-17).
+fn changes(story: &Story<'_>, kind: Kind) -> bool {
+    let intent = story.request.intent;
+    let has = |prefixes: &[&str]| {
+        intent.sysctls.iter().any(|(name, _)| prefixes.iter().any(|prefix| name.value.starts_with(prefix)))
+    };
+    match kind {
+        Kind::Mount => true,
+        Kind::Uts => intent.hostname.is_some() || intent.domainname.is_some() || has(&["kernel.domainname"]),
+        Kind::Ipc => has(&["kernel.msg", "kernel.sem", "kernel.shm", "fs.mqueue."]),
+        Kind::Network => has(&["net."]),
+        _ => false,
+    }
 }
 
 fn joined(story: &Story<'_>) -> Vec<Namespace> {

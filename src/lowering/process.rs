@@ -158,12 +158,17 @@ fn candidates(process: &Process) -> Vec<String> {
 
 /// The environment: the last of two equal names wins, HOME is added if missing.
 fn environment(process: &Process, extra: &[String]) -> (Vec<String>, bool) {
-    let name = |entry: &str| entry.split('=').next().unwrap_or_default().to_owned();
+    // A map, because a hostile configuration may have 100,000 entries (INV-20).
+    let mut places = std::collections::HashMap::<&str, usize>::new();
     let mut result: Vec<String> = Vec::with_capacity(process.env.len() + extra.len() + 1);
     for entry in process.env.iter().chain(extra) {
-        match result.iter_mut().find(|other| name(other) == name(entry)) {
-            Some(other) => *other = entry.clone(),
-            None => result.push(entry.clone()),
+        let name = entry.split_once('=').map_or(entry.as_str(), |(name, _)| name);
+        match places.entry(name) {
+            std::collections::hash_map::Entry::Occupied(place) => result[*place.get()].clone_from(entry),
+            std::collections::hash_map::Entry::Vacant(place) => {
+                place.insert(result.len());
+                result.push(entry.clone());
+            }
         }
     }
     let has_home = result.iter().any(|entry| entry.starts_with("HOME=") && entry.len() > 5);

@@ -24,9 +24,9 @@ pub struct Bytes {
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub struct Range {
     /// First entry.
-    pub start: u16,
+    pub start: u32,
     /// How many.
-    pub count: u16,
+    pub count: u32,
 }
 
 /// One option of a file system context (fsconfig(2)).
@@ -110,12 +110,12 @@ impl Arena {
 
     /// Puts a list of strings.
     pub fn list<S: AsRef<str>>(&mut self, texts: impl IntoIterator<Item = S>) -> Range {
-        let start = self.texts.len() as u16;
+        let start = self.texts.len() as u32;
         for text in texts {
             let text = self.text(text.as_ref());
             self.texts.push(text);
         }
-        Range { start, count: self.texts.len() as u16 - start }
+        Range { start, count: self.texts.len() as u32 - start }
     }
 
     /// The string, empty if out of range (the verifier proves that none is).

@@ -214,7 +214,7 @@ fn calls(plan: &Plan, operation: Op) -> Vec<(&'static str, [u64; 6])> {
     let prctl = |option: i32, argument: u64| ("prctl", [option as u64, argument, 0, 0, 0, 0]);
     let none = |name: &'static str| (name, [0; 6]);
     match operation {
-        Op::SetCapabilities => vec![none("capset")],
+        Op::SetCapabilities => vec![none("capset"), none("capget")],
         Op::SetGroups => vec![("setgroups", [plan.arena.groups.len() as u64, 0, 0, 0, 0, 0])],
         Op::SetIds { uid, gid } => {
             let three = |id: u32| [id as u64, id as u64, id as u64, 0, 0, 0];
@@ -226,13 +226,13 @@ fn calls(plan: &Plan, operation: Op) -> Vec<(&'static str, [u64; 6])> {
         }
         Op::Ambient(_) => vec![prctl(libc::PR_CAP_AMBIENT, libc::PR_CAP_AMBIENT_CLEAR_ALL as u64)],
         Op::KeepCapabilities => vec![prctl(libc::PR_SET_KEEPCAPS, 1)],
-        Op::NoNewPrivileges => vec![prctl(libc::PR_SET_NO_NEW_PRIVS, 1)],
+        Op::NoNewPrivileges => vec![prctl(libc::PR_SET_NO_NEW_PRIVS, 1), prctl(libc::PR_GET_NO_NEW_PRIVS, 0)],
         Op::Rlimit { resource, .. } => vec![("prlimit64", [0, resource as u64, 1, 0, 0, 0])],
         Op::CloseAll { from, .. } => vec![("close_range", [from as u64, u32::MAX as u64, 0, 0, 0, 0])],
         Op::ChangeDirectory { .. } => vec![none("chdir")],
         Op::CheckDirectory => vec![none("getcwd")],
         Op::FindExecutable(_) => vec![none("faccessat2"), none("statx")],
-        Op::FindHome(_) => vec![none("openat"), none("read"), none("close")],
+        Op::FindHome(_) => vec![none("openat2"), none("read"), none("close")],
         Op::Ready => vec![none("sendto"), none("close")],
         Op::WaitGate { .. } => vec![none("read"), none("close")],
         Op::SpawnHook { .. } => vec![none("clone3"), none("dup3"), none("close_range"), none("execve"), none("wait4")],

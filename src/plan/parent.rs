@@ -44,6 +44,8 @@ pub enum Open {
         path: PathBuf,
         /// `CLONE_NEW…` it must be.
         flag: u64,
+        /// It must not be the runtime's own: what is done in it would be done to the host.
+        foreign: bool,
         /// Where it goes.
         into: Slot,
     },

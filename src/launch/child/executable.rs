@@ -42,7 +42,13 @@ impl Child<'_> {
     /// HOME of the user in the container's own /etc/passwd, read as a stream (INV-10, INV-20): a regular file, at most
     /// 1 MiB, no NSS.
     pub(super) fn find_home(&mut self, uid: u32) -> Done {
-        let file = match self.open_here(c"/etc/passwd", abi::O_RDONLY | libc::O_NONBLOCK | libc::O_NOCTTY) {
+        // No magic links: the image's /etc/passwd may point to /proc/self/fd, where our own descriptors still are.
+        let how = abi::OpenHow {
+            flags: (abi::O_RDONLY | libc::O_NONBLOCK | libc::O_NOCTTY | abi::O_CLOEXEC) as u64,
+            mode: 0,
+            resolve: abi::RESOLVE_NO_MAGICLINKS,
+        };
+        let file = match raw::openat2(abi::AT_FDCWD, c"/etc/passwd", &how) {
             Ok(file) => file,
             Err(_) => return Ok(()),
         };

@@ -147,7 +147,11 @@ impl Child<'_> {
             } else {
                 raw::mknodat(parent, name, libc::S_IFREG | 0o644, 0).named(Call::Mknod)?;
             }
-            raw::openat(parent, name, abi::O_PATH | abi::O_NOFOLLOW | abi::O_CLOEXEC, 0).named(Call::Open)
+            let made =
+                raw::openat(parent, name, abi::O_PATH | abi::O_NOFOLLOW | abi::O_CLOEXEC, 0).named(Call::Open)?;
+            // Between the two calls somebody with the same volume may have put something else there.
+            let kind = if directory { libc::S_IFDIR } else { libc::S_IFREG };
+            if self.file_type(made)? == kind { Ok(made) } else { fail(Call::Verify, libc::ELOOP) }
         })
     }
 

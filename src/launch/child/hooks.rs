@@ -17,9 +17,11 @@ impl Child<'_> {
         let program = arena.c_str(entry.path);
         let (arguments, environment) = (pointers.0.pointers(), pointers.1.pointers());
         let forked = raw::fork_hook(|| {
-            let _ = raw::dup3(state, 0, 0);
-            let _ = raw::close_range(3, u32::MAX, libc::CLOSE_RANGE_CLOEXEC);
-            raw::execve(program, &arguments, &environment) as u8 as i32
+            let ready = raw::dup3(state, 0, 0).and_then(|_| raw::close_range(3, u32::MAX, libc::CLOSE_RANGE_CLOEXEC));
+            match ready {
+                Ok(_) => raw::execve(program, &arguments, &environment) as u8 as i32,
+                Err(errno) => errno as u8 as i32,
+            }
         });
         let (pid, pidfd) = forked.named(Call::Clone)?;
         let result = self.await_hook(pid, pidfd, entry.timeout);

@@ -1,7 +1,7 @@
 //! Giving up rights: each step succeeds or the payload never starts (INV-00, INV-07 to INV-09).
 
 use super::{Child, Done, Naming, fail};
-use crate::kernel::{abi, raw};
+use crate::kernel::raw;
 use crate::plan::Slot;
 use crate::plan::arena::Bytes;
 use crate::plan::report::{Call, Message, Record};
@@ -12,7 +12,11 @@ impl Child<'_> {
     }
 
     pub(super) fn no_new_privileges(&self) -> Done {
-        self.prctl(libc::PR_SET_NO_NEW_PRIVS, 1)
+        self.prctl(libc::PR_SET_NO_NEW_PRIVS, 1)?;
+        match raw::prctl(libc::PR_GET_NO_NEW_PRIVS, 0, 0, 0, 0).named(Call::Prctl)? {
+            1 => Ok(()),
+            _ => fail(Call::Verify, libc::EPERM),
+        }
     }
 
     pub(super) fn install_filter(&mut self, index: usize, program: Bytes, flags: u32, listener: Option<Slot>) -> Done {
@@ -43,8 +47,10 @@ impl Child<'_> {
 
     pub(super) fn set_capabilities(&self) -> Done {
         let Some(sets) = self.arena.capabilities else { return fail(Call::Verify, libc::EINVAL) };
-        raw::capset(sets.effective, sets.permitted, sets.inheritable).named(Call::Capset)?;
-        Ok(())
+        let wanted = (sets.effective, sets.permitted, sets.inheritable);
+        raw::capset(wanted.0, wanted.1, wanted.2).named(Call::Capset)?;
+        // Some outer sandbox may answer in the kernel's place: what is in force is what counts (INV-07).
+        if raw::capget().named(Call::Capset)? == wanted { Ok(()) } else { fail(Call::Verify, libc::EPERM) }
     }
 
     pub(super) fn ambient(&self, mask: u64) -> Done {
@@ -54,10 +60,5 @@ impl Child<'_> {
             raw::prctl(command, libc::PR_CAP_AMBIENT_RAISE as usize, capability, 0, 0).named(Call::Prctl)?;
         }
         Ok(())
-    }
-
-    /// Opens a path as `open_in` does, for the checks that follow the change of root.
-    pub(super) fn open_here(&self, path: &core::ffi::CStr, flags: i32) -> Done<i32> {
-        raw::openat(abi::AT_FDCWD, path, flags | abi::O_CLOEXEC, 0).named(Call::Open)
     }
 }

@@ -35,7 +35,11 @@ impl Child<'_> {
         // The old root now lies over the new one at "."; it goes with everything in it, without touching the host's.
         raw::umount2(c".", libc::MNT_DETACH).named(Call::Umount)?;
         raw::chdir(c"/").named(Call::Chdir)?;
-        Ok(())
+        // One umount takes one mount away. Had two lain there, the host's root would still be mounted over the new one, and
+        // `/..` would lead to it: look-ups of `..` at the root go to what is mounted on top (INV-04).
+        let root = raw::statx(abi::AT_FDCWD, c"/", 0).named(Call::Statx)?;
+        let above = raw::statx(abi::AT_FDCWD, c"/..", 0).named(Call::Statx)?;
+        if root.stx_mnt_id == above.stx_mnt_id { Ok(()) } else { fail(Call::Verify, libc::EXDEV) }
     }
 
     pub(super) fn move_root(&self, root: Slot) -> Done {

@@ -8,6 +8,8 @@ use crate::plan::{Slot, Text};
 
 /// devpts' magic (statfs(2)); the libc crate has no constant for it.
 const DEVPTS_MAGIC: i64 = 0x1cd1;
+/// That of pipe(2)'s file system (linux/magic.h).
+const PIPEFS_MAGIC: i64 = 0x5049_5045;
 
 impl Child<'_> {
     pub(super) fn become_root(&self, groups: bool) -> Done {
@@ -44,10 +46,7 @@ impl Child<'_> {
 
     pub(super) fn open_terminal(&mut self, root: Slot, size: (u16, u16), master: Slot, peer: Slot) -> Done {
         let flags = abi::O_RDWR | libc::O_NOCTTY;
-        let ptmx = self.open_in(self.slot(root)?, c"dev/pts/ptmx", flags).named(Call::Open)?;
-        if raw::file_system_magic(ptmx).named(Call::Statx)? != DEVPTS_MAGIC {
-            return fail(Call::Verify, libc::ENOTTY);
-        }
+        let ptmx = self.open_ptmx(self.slot(root)?, flags)?;
         raw::unlock_pty(ptmx).named(Call::Ioctl)?;
         // The peer by descriptor, never by name: the image can't put another node in between.
         let options = (flags | abi::O_CLOEXEC) as usize;
@@ -57,6 +56,27 @@ impl Child<'_> {
         }
         self.put(master, ptmx)?;
         self.put(peer, terminal)
+    }
+
+    /// ptmx of the container's devpts. Nothing but a devpts is opened for more than looking at it: an image may have a
+    /// FIFO or any device at this place, and opening one may block or do something.
+    fn open_ptmx(&self, root: i32, flags: i32) -> Done<i32> {
+        const PTMX: (u32, u32) = (5, 2);
+        let devpts = self.open_in(root, c"dev/pts", abi::O_PATH | abi::O_DIRECTORY).named(Call::Open)?;
+        if raw::file_system_magic(devpts).named(Call::Statx)? != DEVPTS_MAGIC {
+            return fail(Call::Verify, libc::ENOTTY);
+        }
+        // devpts itself lets nobody make or rename names; what is mounted over one is refused.
+        let how = abi::OpenHow {
+            flags: (flags | abi::O_CLOEXEC) as u64,
+            mode: 0,
+            resolve: libc::RESOLVE_BENEATH | abi::RESOLVE_NO_XDEV | libc::RESOLVE_NO_SYMLINKS,
+        };
+        let ptmx = raw::openat2(devpts, c"ptmx", &how).named(Call::Open)?;
+        let _ = raw::close(devpts);
+        let status = raw::statx(ptmx, c"", abi::AT_EMPTY_PATH).named(Call::Statx)?;
+        let device = (status.stx_rdev_major, status.stx_rdev_minor);
+        if device == PTMX { Ok(ptmx) } else { fail(Call::Verify, libc::ENOTTY) }
     }
 
     pub(super) fn send_descriptor(&self, socket: Slot, descriptor: Slot, payload: Text) -> Done {
@@ -103,7 +123,9 @@ impl Child<'_> {
     pub(super) fn own_pipes(&self, uid: u32) -> Done {
         for number in 0..3 {
             let Ok(status) = raw::statx(number, c"", abi::AT_EMPTY_PATH) else { continue };
-            if status.stx_mode as u32 & libc::S_IFMT == libc::S_IFIFO && status.stx_uid != uid {
+            let is_pipe = status.stx_mode as u32 & libc::S_IFMT == libc::S_IFIFO;
+            // A FIFO with a name is a file of the host and keeps its owner; only pipe(2)'s are given away.
+            if is_pipe && status.stx_uid != uid && raw::file_system_magic(number) == Ok(PIPEFS_MAGIC) {
                 // A pipe of another user namespace can't be given away: the payload has it open all the same.
                 let _ = raw::fchownat(number, c"", uid, u32::MAX, abi::AT_EMPTY_PATH);
             }
