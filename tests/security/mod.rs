@@ -1,0 +1,4 @@
+//! What the security tests share.
+#![allow(dead_code)]
+
+pub mod canary;
