@@ -102,7 +102,7 @@ fn tree(path: &Path, recursive: bool, nofollow: bool) -> Result<OwnedFd> {
 }
 
 /// A namespace file, and that it is one of the wanted kind: `NS_GET_NSTYPE` (ioctl_ns(2)).
-fn namespace(path: &Path, flag: u64, foreign: bool) -> Result<OwnedFd> {
+fn namespace(path: &Path, flag: u64, foreign: Option<&'static str>) -> Result<OwnedFd> {
     const NS_GET_NSTYPE: u64 = 0xb703;
     let failed = |call: &'static str| {
         let what = format!("cannot join the namespace {}", path.display());
@@ -110,7 +110,7 @@ fn namespace(path: &Path, flag: u64, foreign: bool) -> Result<OwnedFd> {
     };
     let file = open(abi::AT_FDCWD, &c_path(path)?, abi::O_RDONLY, 0).map_err(failed("open"))?;
     match raw::ioctl(file.as_raw_fd(), NS_GET_NSTYPE, 0) {
-        Ok(kind) if kind as u64 == flag && foreign && is_own(&file, flag)? => {
+        Ok(kind) if kind as u64 == flag && foreign.is_some_and(|name| is_own(&file, name)) => {
             let error = Error::input(format!("{} is the runtime's own namespace", path.display()));
             Err(error.hint("what the container changes there would be changed for the host"))
         }
@@ -120,16 +120,13 @@ fn namespace(path: &Path, flag: u64, foreign: bool) -> Result<OwnedFd> {
     }
 }
 
-/// Whether a namespace file is that of this process: one inode a namespace (namespaces(7)).
-fn is_own(file: &OwnedFd, flag: u64) -> Result<bool> {
-    let kind = crate::intent::NamespaceKind::ALL.iter().find(|row| row.0.flag() == flag);
-    let own = format!("/proc/self/ns/{}", kind.map_or("", |row| row.0.proc_name()));
-    let failed = |errno| Error::refused(format!("cannot look at {own}")).call("statx", errno);
-    let own_path = c_path(Path::new(&own))?;
-    let this = raw::statx(file.as_raw_fd(), c"", abi::AT_EMPTY_PATH).map_err(failed)?;
-    let own = raw::statx(abi::AT_FDCWD, &own_path, 0).map_err(failed)?;
-    let identity = |status: &libc::statx| (status.stx_dev_major, status.stx_dev_minor, status.stx_ino);
-    Ok(identity(&this) == identity(&own))
+/// Whether a namespace file is that of this process: one inode a namespace (namespaces(7)). Also if that can't be told.
+fn is_own(file: &OwnedFd, name: &str) -> bool {
+    let identity = |status: libc::statx| (status.stx_dev_major, status.stx_dev_minor, status.stx_ino);
+    let this = raw::statx(file.as_raw_fd(), c"", abi::AT_EMPTY_PATH).map(identity);
+    let own =
+        c_string(format!("/proc/self/ns/{name}")).and_then(|path| raw::statx(abi::AT_FDCWD, &path, 0)).map(identity);
+    this.is_err() || own.is_err() || this == own
 }
 
 fn memory_file() -> Result<OwnedFd> {

@@ -302,7 +302,8 @@ fn listen(plan: &Plan, socket: &OwnedFd, mut meet: impl FnMut(Event) -> Result<(
     let mut terminal = None;
     loop {
         let Some((record, descriptor)) = receive(socket)? else {
-            if gated {
+            // Its end is what execve leaves, too: but not before it has been everywhere it had to be met.
+            if gated || expected.next().is_some() {
                 return Err(Error::refused("the container's process ended before it was ready")
                     .hint("it was killed: its memory limit may be too small to start in"));
             }

@@ -14,7 +14,7 @@ pub fn open(story: &mut Story<'_>) -> Result<()> {
     for namespace in joined(story) {
         let (Some(path), into) = (namespace.path.clone(), story.slot()) else { continue };
         let flag = namespace.kind.flag();
-        let foreign = changes(story, namespace.kind);
+        let foreign = changes(story, namespace.kind).then(|| namespace.kind.proc_name());
         story.open(Open::Namespace { path, flag, foreign, into }, &namespace.origin);
         match namespace.kind {
             Kind::User => user = Some((into, flag)),

@@ -44,8 +44,9 @@ pub enum Open {
         path: PathBuf,
         /// `CLONE_NEW…` it must be.
         flag: u64,
-        /// It must not be the runtime's own: what is done in it would be done to the host.
-        foreign: bool,
+        /// It must not be the runtime's own, which is the file of this name in `/proc/self/ns`: what is done in it would be
+        /// done to the host.
+        foreign: Option<&'static str>,
         /// Where it goes.
         into: Slot,
     },

@@ -81,16 +81,30 @@ impl Reserved {
             Err(error) if error.kind == Kind::NotFound => return Err(deleted_meanwhile(id)),
             other => other?,
         };
-        container.wait_for_lock()?;
+        if let Err(error) = container.wait_for_lock() {
+            // Ours is empty; somebody else's is not, and stays.
+            let _ = raw::unlinkat(root.descriptor(), &name, libc::AT_REMOVEDIR);
+            return Err(error);
+        }
         let reserved = Reserved { container: Some(container), locked: true };
         let container = reserved.container();
         if container.is_gone()? {
             reserved.forget();
             return Err(deleted_meanwhile(id));
         }
-        if raw::faccessat2(container.directory.as_raw_fd(), RECORD, libc::F_OK, 0) != Err(libc::ENOENT) {
-            reserved.forget();
-            return Err(exists(id));
+        match raw::faccessat2(container.directory.as_raw_fd(), RECORD, libc::F_OK, 0) {
+            Err(libc::ENOENT) => {}
+            Ok(_) => {
+                reserved.forget();
+                return Err(exists(id));
+            }
+            Err(errno) => {
+                // No answer: it goes if it is empty, as ours is.
+                let _ = raw::unlinkat(root.descriptor(), &name, libc::AT_REMOVEDIR);
+                let error = container.failed("look for the record", "faccessat2")(errno);
+                reserved.forget();
+                return Err(error);
+            }
         }
         Ok(reserved)
     }

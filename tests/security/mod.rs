@@ -2,3 +2,5 @@
 #![allow(dead_code)]
 
 pub mod canary;
+pub mod fault;
+pub mod state;
