@@ -251,6 +251,43 @@ fn propagation_of_the_root_is_set() {
 }
 
 #[test]
+fn a_shared_root_that_lies_on_a_shared_mount_is_left_behind_for_good() {
+    requires!(host::is_root(), "mount namespace of the test's own");
+    let bundle = Bundle::new();
+    bundle.set("/linux/rootfsPropagation", json!("rshared"));
+    let rootfs = bundle.rootfs();
+    let folder = rootfs.parent().expect("the bundle");
+    let script =
+        "cd \"$2\" && mount --bind rootfs rootfs && mount --make-rshared / && before=$(wc -l </proc/self/mounts) &&
+        \"$1\" --root \"$3\" run x && test \"$before\" = \"$(wc -l </proc/self/mounts)\"";
+    let state = bundle.host_folder();
+    let paths = [&harness::runtime_path(), folder, &state].map(|path| path.to_str().expect("UTF-8").to_owned());
+    let out = bundle.host_command("unshare", &["--mount", "sh", "-c", script, "sh", &paths[0], &paths[1], &paths[2]]);
+    let report = out.json();
+    assert!(mount(&report, "/")["propagation"].to_string().contains("shared:"), "{report}");
+    assert!(mount(&report, "/proc")["propagation"].to_string().contains("shared:"), "{report}");
+}
+
+#[test]
+fn a_read_only_tmpfs_gets_what_belongs_into_it_first() {
+    let bundle = Bundle::new();
+    bundle.edit(|config| {
+        let dev = config["mounts"].as_array_mut().expect("mounts").iter_mut().find(|m| m["destination"] == "/dev");
+        dev.expect("/dev")["options"].as_array_mut().expect("options").push(json!("ro"));
+    });
+    fs::create_dir(bundle.inside("data")).expect("folder");
+    fs::write(bundle.inside("data/file"), "copied").expect("file");
+    bundle.mount("/data", "tmpfs", "tmpfs", &["ro", "tmpcopyup"]);
+    bundle.mount("/data/below", "tmpfs", "tmpfs", &["rro"]);
+    let report = bundle.report();
+    for target in ["/dev", "/data", "/data/below"] {
+        assert_options(&mount(&report, target), &["ro"], &["rw"]);
+    }
+    assert_eq!(mount(&report, "/dev/pts")["fstype"], "devpts");
+    assert_eq!(answer(&bundle, &["cat", "/data/file"]), "copied");
+}
+
+#[test]
 fn a_masked_file_is_empty_and_a_masked_folder_too() {
     let bundle = Bundle::new();
     fs::create_dir(bundle.inside("secret")).expect("folder");

@@ -154,7 +154,7 @@ fn bound(story: &mut Story<'_>, mount: &Mount, source: &Source) -> Result<Slot> 
         set(story, mount, tree, MountAttr { propagation, ..MountAttr::default() }, true);
     }
     let options = &mount.options;
-    recursive_attributes(story, mount, tree);
+    recursive_attributes(story, mount, tree, 0);
     let top = MountAttr { attr_set: options.set, attr_clr: clears(options.set, options.clear), ..MountAttr::default() };
     if top.attr_set | top.attr_clr != 0 {
         set(story, mount, tree, top, false);
@@ -206,8 +206,8 @@ fn set(story: &mut Story<'_>, mount: &Mount, tree: Slot, wanted: MountAttr, recu
     story.step(Operation::SetAttributes { tree, attributes, recursive }, &mount.origin);
 }
 
-fn recursive_attributes(story: &mut Story<'_>, mount: &Mount, tree: Slot) {
-    let (attr_set, clear) = (mount.options.recursive_set, mount.options.recursive_clear);
+fn recursive_attributes(story: &mut Story<'_>, mount: &Mount, tree: Slot, without: u64) {
+    let (attr_set, clear) = (mount.options.recursive_set & !without, mount.options.recursive_clear);
     if attr_set | clear != 0 {
         let wanted = MountAttr { attr_set, attr_clr: clears(attr_set, clear), ..MountAttr::default() };
         set(story, mount, tree, wanted, true);
@@ -241,13 +241,19 @@ fn idmap(story: &mut Story<'_>, mount: &Mount, tree: Slot, scope: IdmapScope) ->
 fn filesystem(story: &mut Story<'_>, mount: &Mount) -> Result<Slot> {
     let fstype = mount.fstype.as_deref().unwrap_or("none");
     let parameters = parameters(story, mount, fstype)?;
+    let is_tmpfs = fstype == "tmpfs";
     let fstype = story.plan.arena.text(fstype);
     let into = story.slot();
+    // A tmpfs starts empty: mount points, devices, links and the copy of what it hides are still to come into it.
+    let late = if is_tmpfs { (mount.options.set | mount.options.recursive_set) & MOUNT_ATTR_RDONLY } else { 0 };
     // fsmount(2) starts from nothing: there is nothing to clear.
-    let attributes = mount.options.set as u32;
+    let attributes = (mount.options.set & !late) as u32;
     story.step(Operation::Filesystem { fstype, parameters, attributes, into }, &mount.origin);
-    recursive_attributes(story, mount, into);
+    recursive_attributes(story, mount, into, late);
     propagate(story, mount, into);
+    if late != 0 {
+        story.filled.push((into, mount.origin.clone()));
+    }
     Ok(into)
 }
 
@@ -272,6 +278,15 @@ fn push(story: &mut Story<'_>, mount: &Mount, key: &str, value: Option<&str>) ->
         }
         let value = arena.text(value);
         arena.parameters.push(Parameter::Value(key, value));
+    }
+    Ok(())
+}
+
+/// Child: what was writable for the set-up only, as Podman's /dev of a read-only container, becomes read-only.
+pub fn filled(story: &mut Story<'_>) -> Result<()> {
+    for (tree, origin) in std::mem::take(&mut story.filled) {
+        let attributes = attributes(story, MountAttr { attr_set: MOUNT_ATTR_RDONLY, ..MountAttr::default() });
+        story.step(Operation::SetAttributes { tree, attributes, recursive: false }, &origin);
     }
     Ok(())
 }

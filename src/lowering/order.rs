@@ -73,6 +73,7 @@ fn setup(story: &mut Story<'_>) -> Result<()> {
     story.chapter(Stage::Hooks);
     process::container_hooks(story)?; //      5  [hooks], createContainer
     story.chapter(Stage::Root);
+    mounts::filled(story)?; //                6  tmpfs that are filled now, read-only
     files::readonly_paths(story)?; //         6  read-only paths
     files::masked_paths(story)?; //           6  masked paths
     root::leave_host(story)?; //              6  root read-only, propagation, pivot_root, detach

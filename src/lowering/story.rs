@@ -108,6 +108,8 @@ pub struct Story<'a> {
     pub terminal: Option<Slot>,
     /// The memfd with the state that hooks read.
     pub state_file: Option<Slot>,
+    /// File systems that become read-only once everything is in them.
+    pub filled: Vec<(Slot, Origin)>,
     /// The seccomp program, once it was compiled.
     pub filter: Option<crate::seccomp::Program>,
     /// Candidates and environment of the execve to come.
@@ -148,6 +150,7 @@ impl<'a> Story<'a> {
             console: None,
             terminal: None,
             state_file: None,
+            filled: Vec::new(),
             filter: None,
             handover: None,
         };
