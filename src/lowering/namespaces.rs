@@ -202,6 +202,7 @@ pub fn may_set_groups(story: &Story<'_>) -> bool {
 pub fn become_root(story: &mut Story<'_>) -> Result<()> {
     story.wait(Barrier::Identity);
     if story.in_new_user_namespace() {
+        time_namespace(story);
         let groups = may_set_groups(story);
         story.own(Operation::BecomeRoot { groups });
     }
@@ -224,6 +225,16 @@ pub fn join(story: &mut Story<'_>) -> Result<()> {
     if intent.makes(Kind::Cgroup) {
         story.own(Operation::Unshare(Kind::Cgroup.flag()));
     }
+    if !story.in_new_user_namespace() {
+        time_namespace(story);
+    }
+    Ok(())
+}
+
+/// A new time namespace. In a new user namespace it comes first of all: once the child became root there, or is not
+/// dumpable, its /proc files are the host root's and the offsets can't be written.
+fn time_namespace(story: &mut Story<'_>) {
+    let intent = story.request.intent;
     if intent.makes(Kind::Time) {
         let text: String = intent
             .time_offsets
@@ -234,7 +245,6 @@ pub fn join(story: &mut Story<'_>) -> Result<()> {
         let origin = intent.time_offsets.first().map_or(OWN, |offset| offset.origin.clone());
         story.step(Operation::TimeNamespace(offsets), &origin);
     }
-    Ok(())
 }
 
 #[cfg(test)]
