@@ -92,15 +92,20 @@ fn descriptors_to_preserve_arrive_in_their_order() {
     let files = [bundle.host_file("one"), bundle.host_file("two")];
     let mut command = bundle.runtime.command(&["run", "--bundle", "bundle", "--preserve-fds", "2", &bundle.id]);
     let open: Vec<_> = files.iter().map(|f| fs::File::open(f).expect("a file")).collect();
-    leak_fifty(&mut command);
-    // SAFETY: dup2 and fcntl are async-signal-safe.
+    // Out of the way of what is leaked, then to their places.
+    // SAFETY: dup2 and close are async-signal-safe.
     unsafe {
         command.pre_exec(move || {
-            // Past what is to be overwritten first: the files may have the numbers 3 and 4 themselves.
-            let high: Vec<i32> = open.iter().map(|f| libc::fcntl(f.as_raw_fd(), libc::F_DUPFD, 100)).collect();
-            for (n, fd) in high.iter().enumerate() {
-                libc::dup2(*fd, 3 + n as i32);
-                libc::close(*fd);
+            for (n, file) in open.iter().enumerate() {
+                libc::dup2(file.as_raw_fd(), 200 + n as i32);
+            }
+            Ok(())
+        });
+        leak_fifty(&mut command);
+        command.pre_exec(|| {
+            for n in 0..2 {
+                libc::dup2(200 + n, 3 + n);
+                libc::close(200 + n);
             }
             Ok(())
         });
