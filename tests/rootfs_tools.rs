@@ -9,10 +9,8 @@ use std::process::Command;
 
 /// A script of rootfs-tools, from the package or from where tests/run has put it.
 fn tool(name: &str) -> PathBuf {
-    let base = std::env::var_os("KISTE_ROOTFS_TOOLS").map_or_else(
-        || Path::new(env!("CARGO_MANIFEST_DIR")).join("rootfs-tools"),
-        PathBuf::from,
-    );
+    let base = std::env::var_os("KISTE_ROOTFS_TOOLS")
+        .map_or_else(|| Path::new(env!("CARGO_MANIFEST_DIR")).join("rootfs-tools"), PathBuf::from);
     base.join(name)
 }
 
