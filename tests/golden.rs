@@ -58,6 +58,7 @@ const CASES: &[Case] = &[
     case("user-namespace", "user-namespace", "root-limited", Typed::Run),
     case("user-namespace-v1", "user-namespace", "root-v1", Typed::Run),
     case("user-namespace-exec", "user-namespace", "root-v2", Typed::Exec),
+    case("idmap", "idmap", "root-v2", Typed::Run),
     case("join-all", "join-all", "root-v2", Typed::Run),
     case("join-user-pid", "join-user-pid", "root-v2", Typed::Run),
     case("join-user-pid-rootless", "join-user-pid", "user", Typed::Run),

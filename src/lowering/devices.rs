@@ -2,8 +2,8 @@
 
 use super::mounts::{Source, bind_tree, ensure};
 use super::story::{OWN, Story};
-use crate::error::Result;
-use crate::intent::{Device, DeviceKind};
+use crate::error::{Error, Result};
+use crate::intent::{Device, DeviceKind, IdMap, NamespaceKind};
 use crate::plan::operation::Missing;
 use crate::plan::{Operation, Slot};
 
@@ -30,7 +30,7 @@ pub fn is_bound(story: &Story<'_>) -> bool {
 /// Child: nodes and links.
 pub fn all(story: &mut Story<'_>) -> Result<()> {
     let intent = story.request.intent;
-    if is_bound(story) || intent.namespace(crate::intent::NamespaceKind::Mount).is_none() {
+    if is_bound(story) || intent.namespace(NamespaceKind::Mount).is_none() {
         return Ok(());
     }
     let dev = ensure(story, "/dev", Missing::Directory, true, &OWN);
@@ -81,7 +81,22 @@ fn one(story: &mut Story<'_>, dev: Slot, device: &Device) -> Result<()> {
     let name = story.plan.arena.text(name);
     story.step(Operation::Node { at, name, mode, device: number }, &device.origin);
     if (device.uid, device.gid) != (0, 0) {
+        owner_is_mapped(story, device)?;
         story.step(Operation::ChangeOwner { at, name, uid: device.uid, gid: device.gid }, &device.origin);
+    }
+    Ok(())
+}
+
+/// chown(2) knows mapped ids only.
+fn owner_is_mapped(story: &Story<'_>, device: &Device) -> Result<()> {
+    let intent = story.request.intent;
+    let mapped =
+        |maps: &[IdMap], id: u32| maps.iter().any(|map| id.checked_sub(map.container).is_some_and(|at| at < map.size));
+    if intent.makes(NamespaceKind::User)
+        && !(mapped(&intent.id_maps.users, device.uid) && mapped(&intent.id_maps.groups, device.gid))
+    {
+        let what = format!("its owner {}:{} is not mapped in the user namespace", device.uid, device.gid);
+        return Err(Error::input(what).at(&device.origin));
     }
     Ok(())
 }

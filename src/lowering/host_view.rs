@@ -13,10 +13,12 @@ use crate::plan::{Operation, Slot};
 
 /// Child: makes the root and fills it.
 pub fn enter(story: &mut Story<'_>) -> Result<()> {
-    story.own(Operation::OverlayStore);
     let store = story.slot();
-    let path = story.plan.arena.text("/tmp");
-    story.own(Operation::OpenRoot { path, into: store });
+    if story.request.host_entries.iter().any(|entry| entry.kind == HostEntryKind::Layered) {
+        story.own(Operation::OverlayStore);
+        let path = story.plan.arena.text("/tmp");
+        story.own(Operation::OpenRoot { path, into: store });
+    }
     let root = story.root;
     filesystem(story, "tmpfs", &[("mode", "755")], root);
     let at = story.plan.arena.text("/");

@@ -72,13 +72,13 @@ fn enter(story: &mut Story<'_>, init: Slot) {
         let groups = namespaces::may_set_groups(story);
         story.own(Operation::BecomeRoot { groups });
     }
-    let path = story.plan.arena.text("/");
     let into = story.root;
     if intent.namespace(Kind::Mount).is_none() {
         let path = story.plan.arena.text(&intent.root.path.to_string_lossy());
         story.own(Operation::OpenRoot { path, into });
         story.own(Operation::Chroot(into));
-    } else {
+    } else if story.console.is_some() {
+        let path = story.plan.arena.text("/");
         story.own(Operation::OpenRoot { path, into });
     }
 }

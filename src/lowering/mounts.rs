@@ -142,6 +142,10 @@ fn bound(story: &mut Story<'_>, mount: &Mount, source: &Source) -> Result<Slot> 
     let late = root.kind == RootKind::Directory && Path::new(&source.path).starts_with(&root.path);
     let tree = bind_tree(story, source, &mount.origin, late)?;
     if let Some(scope) = mount.options.idmap {
+        if late {
+            let error = Error::refused("a mount whose source lies in the container's root can't be idmapped");
+            return Err(error.at(&mount.origin));
+        }
         idmap(story, mount, tree, scope)?;
     }
     let first = mount.options.propagation.first().copied();

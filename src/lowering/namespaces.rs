@@ -165,6 +165,13 @@ pub fn id_maps(story: &mut Story<'_>) -> Result<()> {
         return Ok(());
     }
     let maps = &story.request.intent.id_maps;
+    for (map, key, what) in [(&maps.users, "uidMappings", "user"), (&maps.groups, "gidMappings", "group")] {
+        if !map.iter().any(|map| map.container == 0 && map.size > 0) {
+            let error =
+                Error::input(format!("{what} 0 is not mapped: the container is set up as root of its user namespace"));
+            return Err(error.at(&crate::error::Origin::fixed("/linux").child(key)));
+        }
+    }
     let (users, groups) = (triples(&maps.users), triples(&maps.groups));
     let deny_setgroups = denies_setgroups(story);
     let helpers = !may_map(story) && !deny_setgroups;
@@ -200,6 +207,11 @@ pub fn may_set_groups(story: &Story<'_>) -> bool {
 
 /// Child: waits for its maps, becomes root of its user namespace, then non-dumpable (CVE-2016-9962).
 pub fn become_root(story: &mut Story<'_>) -> Result<()> {
+    // The mounts to come have the runtime map ids on their trees: at this barrier, too.
+    let maps = |mount: &crate::intent::Mount| mount.options.idmap.is_some() && !mount.options.remount;
+    if story.request.intent.mounts.iter().any(maps) {
+        story.barrier(Barrier::Identity);
+    }
     story.wait(Barrier::Identity);
     if story.in_new_user_namespace() {
         time_namespace(story);

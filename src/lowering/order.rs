@@ -23,11 +23,17 @@
 
 use super::story::{Request, Story};
 use super::{devices, files, kernel_state, mounts, namespaces, privileges, process, root, session};
-use crate::error::Result;
+use crate::error::{Error, Origin, Result};
 use crate::plan::{Plan, Stage};
 
 /// Lowers a container: `create` and `run`.
+///
+/// # Errors
+/// What the input wants and this machine or any can't give, with its place; a defect of kiste that the verifier found.
 pub fn lower(request: Request<'_>) -> Result<Plan> {
+    if request.intent.process.is_none() {
+        return Err(Error::input("the configuration has no process").at(&Origin::fixed("/process")));
+    }
     let mut story = Story::new(request);
     let story_ref = &mut story;
     parent(story_ref)?;

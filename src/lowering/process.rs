@@ -145,16 +145,28 @@ pub fn attributes(story: &mut Story<'_>) -> Result<()> {
 }
 
 /// The candidates of the executable: the path itself, or the name in each directory of PATH.
-fn candidates(process: &Process) -> Vec<String> {
+fn candidates(process: &Process) -> Result<Vec<String>> {
     let name = process.args.first().cloned().unwrap_or_default();
     if name.contains('/') {
-        return vec![name];
+        return Ok(vec![name]);
     }
     let path = process.env.iter().rev().find_map(|entry| entry.strip_prefix("PATH="));
     let path = path.unwrap_or("/usr/local/sbin:/usr/local/bin:/usr/sbin:/usr/bin:/sbin:/bin");
+    let refuse = |what: &str, key: &str| Err(Error::input(what).at(&process.origin.child(key)));
+    if name.is_empty() || name.len() > NAME_MAX {
+        return refuse("the executable needs a name of 1 to 255 bytes", "args/0");
+    }
+    if path.split(':').count() > MOST_DIRECTORIES {
+        return refuse("PATH names more than 1024 directories", "env");
+    }
     let directory = |directory: &str| if directory.is_empty() { ".".to_owned() } else { directory.to_owned() };
-    path.split(':').map(|entry| format!("{}/{name}", directory(entry))).collect()
+    Ok(path.split(':').map(|entry| format!("{}/{name}", directory(entry))).collect())
 }
+
+/// The longest name of a file (limits.h).
+const NAME_MAX: usize = 255;
+/// Directories in PATH, beyond which the candidates would fill the plan.
+const MOST_DIRECTORIES: usize = 1024;
 
 /// The environment: the last of two equal names wins, HOME is added if missing.
 fn environment(process: &Process, extra: &[String]) -> (Vec<String>, bool) {
@@ -189,7 +201,7 @@ pub fn check(story: &mut Story<'_>) -> Result<()> {
     if !has_home {
         story.step(Operation::FindHome(process.user.uid), &process.origin.child("env"));
     }
-    let candidates = story.plan.arena.list(candidates(process));
+    let candidates = story.plan.arena.list(candidates(process)?);
     story.step(Operation::FindExecutable(candidates), &process.origin.child("args/0"));
     let environment = story.plan.arena.list(environment);
     story.handover = Some((candidates, environment));

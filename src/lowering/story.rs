@@ -201,13 +201,17 @@ impl<'a> Story<'a> {
     /// Appends a parent step at a barrier, making the barrier on both sides if it is the first.
     pub fn at_barrier(&mut self, barrier: Barrier, step: ParentStep, origin: &Origin) {
         let origin = self.place(origin);
-        match self.plan.barriers.iter_mut().find(|entry| entry.0 == barrier) {
-            Some(entry) => entry.1.push((step, origin)),
-            None => {
-                self.plan.barriers.push((barrier, vec![(step, origin)]));
-                self.plan.barriers.sort_by_key(|entry| entry.0);
-            }
+        self.barrier(barrier).push((step, origin));
+    }
+
+    /// The parent's steps at a barrier, which is made if it is not there.
+    pub fn barrier(&mut self, barrier: Barrier) -> &mut Vec<(ParentStep, u16)> {
+        let barriers = &mut self.plan.barriers;
+        let index = barriers.iter().position(|entry| entry.0 >= barrier).unwrap_or(barriers.len());
+        if barriers.get(index).is_none_or(|entry| entry.0 != barrier) {
+            barriers.insert(index, (barrier, Vec::new()));
         }
+        &mut barriers[index].1
     }
 
     /// The child's half of a barrier, if the parent has anything to do there.
@@ -272,6 +276,12 @@ impl<'a> Story<'a> {
             ))
             .hint("it has too many mounts"));
         }
+        let arena = &self.plan.arena;
+        let tables = [arena.attributes.len(), arena.hooks.len(), self.plan.origins.len(), self.plan.child.len()];
+        if tables.into_iter().any(|length| length > u16::MAX as usize) || arena.len() > MAX_BYTES {
+            let limits = format!("at most {} steps, and {MAX_BYTES} bytes of text", u16::MAX);
+            return Err(Error::input("the configuration has too many entries").hint(limits));
+        }
         crate::plan::check::check(&self.plan)?;
         Ok(self.plan)
     }
@@ -279,3 +289,6 @@ impl<'a> Story<'a> {
 
 /// Descriptor slots of one plan (INV-20): mounts need two each.
 const MAX_SLOTS: usize = 8192;
+
+/// Bytes of all strings and programs of one plan (INV-20).
+const MAX_BYTES: usize = 64 << 20;

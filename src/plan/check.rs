@@ -1,16 +1,24 @@
-//! The verifier: what must hold of every plan before anything is made. Property tests feed it random intents.
+//! The verifier: what must hold of every plan before anything is made. tests/plan_properties.rs breaks
+//! each rule and feeds it random intents.
 //!
-//! - every slot is filled before it is used;
+//! - every slot is filled once, before it is used, and nothing is opened for nothing;
+//! - every text, byte range and table entry lies in the arena;
 //! - each barrier the child waits at has the parent's half, in the same order, and the other way round;
-//! - exactly one root switch, after every host path and before the privileges go;
-//! - nothing after the capabilities went needs one;
-//! - exactly one execve, last; every byte range lies in the arena;
-//! - a filter allows the calls that are still to come.
+//! - chapters come in their order; a root that is entered is left exactly once, and no host path is needed after;
+//! - nothing after the capabilities went needs one, and they go in the order that works: bounding set, groups, ids, sets;
+//! - whatever keeps the payload from more rights than it has is there: non-dumpable before anybody else's code or namespace,
+//!   ids, capabilities, working directory checked, every descriptor closed after the last one was opened;
+//! - exactly one execve, last;
+//! - ids fit the maps of a new user namespace;
+//! - a filter allows the calls that are still to come, and is there only where it may be installed.
 
-use super::arena::Parameter;
-use super::{Operation as Op, Plan, Slot, Stage, Text};
+mod filters;
+mod ids;
+mod references;
+mod slots;
+
+use super::{Operation as Op, Plan, Stage};
 use crate::error::{Error, Result};
-use crate::seccomp;
 
 /// Checks a plan.
 ///
@@ -18,75 +26,17 @@ use crate::seccomp;
 /// The first rule that is broken, naming the step: a defect of lowering, or a seccomp profile that denies what is still
 /// needed.
 pub fn check(plan: &Plan) -> Result<()> {
-    slots(plan)?;
+    references::check(plan)?;
+    slots::check(plan)?;
     barriers(plan)?;
     order(plan)?;
-    texts(plan)?;
-    filters(plan)
+    present(plan)?;
+    ids::check(plan)?;
+    filters::check(plan)
 }
 
 fn defect(step: usize, what: &str) -> Error {
     Error::input(format!("the plan is wrong at step {}: {what}", step + 1)).hint("this is a defect of kiste")
-}
-
-/// Slots an operation reads and the ones it fills.
-fn uses(operation: Op) -> (Vec<Slot>, Vec<Slot>) {
-    use super::operation::Missing;
-    match operation {
-        Op::Join { namespace, .. } => (vec![namespace], vec![]),
-        Op::PrivateProc(into) | Op::OpenTree { into, .. } | Op::Filesystem { into, .. } => (vec![], vec![into]),
-        Op::NullSource(into) | Op::OpenRoot { into, .. } => (vec![], vec![into]),
-        Op::WriteProc { proc, .. } => (vec![proc], vec![]),
-        Op::OpenTreeLate { root, into, .. } => (vec![root], vec![into]),
-        Op::SetAttributes { tree, .. } | Op::VerifyDevice { tree, .. } => (vec![tree], vec![]),
-        Op::EnterRoot { tree, into, .. } => (vec![tree], vec![into]),
-        Op::Ensure { root, missing: Missing::Like(tree), into, .. } => (vec![root, tree], vec![into]),
-        Op::Ensure { root, into, .. } => (vec![root], vec![into]),
-        Op::Attach { tree, target } => (vec![tree, target], vec![]),
-        Op::BindByMount { target, .. } => (vec![target], vec![]),
-        Op::CopyUp { from, to } | Op::InheritMode { from, to } => (vec![from, to], vec![]),
-        Op::Directory { at, .. } | Op::Node { at, .. } | Op::ChangeOwner { at, .. } | Op::Link { at, .. } => {
-            (vec![at], vec![])
-        }
-        Op::Remount { root, .. } | Op::ReadOnly { root, .. } | Op::RootAttributes { root, .. } => (vec![root], vec![]),
-        Op::PivotRoot(root) | Op::MoveRoot(root) | Op::Chroot(root) => (vec![root], vec![]),
-        Op::Hide { root, null, .. } => (vec![root, null], vec![]),
-        Op::OpenTerminal { root, master, peer, .. } => (vec![root], vec![master, peer]),
-        Op::SendDescriptor { socket, descriptor, .. } => (vec![socket, descriptor], vec![]),
-        Op::BindConsole { root, peer } => (vec![root, peer], vec![]),
-        Op::AdoptTerminal { peer, .. } => (vec![peer], vec![]),
-        Op::CloseAll { keep, .. } => (keep.iter().flatten().copied().collect(), vec![]),
-        Op::WaitGate { gate, outcome } => (vec![gate, outcome], vec![]),
-        Op::SpawnHook { state, .. } => (vec![state], vec![]),
-        _ => (vec![], vec![]),
-    }
-}
-
-fn slots(plan: &Plan) -> Result<()> {
-    let mut filled = vec![false; plan.slots];
-    if let Some(report) = filled.first_mut() {
-        *report = true;
-    }
-    for (open, _) in &plan.opens {
-        if let Some(place) = filled.get_mut(open.into().0 as usize) {
-            *place = true;
-        }
-    }
-    for (index, step) in plan.child.iter().enumerate() {
-        let (read, written) = uses(step.operation);
-        for slot in read {
-            if filled.get(slot.0 as usize) != Some(&true) {
-                return Err(defect(index, &format!("slot {} is used before it is filled", slot.0)));
-            }
-        }
-        for slot in written {
-            match filled.get_mut(slot.0 as usize) {
-                Some(place) => *place = true,
-                None => return Err(defect(index, &format!("slot {} does not exist", slot.0))),
-            }
-        }
-    }
-    Ok(())
 }
 
 fn barriers(plan: &Plan) -> Result<()> {
@@ -117,126 +67,165 @@ fn needs_capability(operation: Op) -> bool {
             operation,
             Op::Attach { .. }
                 | Op::SetAttributes { .. }
+                | Op::RootAttributes { .. }
+                | Op::Remount { .. }
+                | Op::Filesystem { .. }
+                | Op::OpenTreeLate { .. }
+                | Op::BindConsole { .. }
+                | Op::NamespacePropagation(_)
                 | Op::Hide { .. }
                 | Op::ReadOnly { .. }
                 | Op::PivotRoot(_)
+                | Op::MoveRoot(_)
+                | Op::Chroot(_)
+                | Op::BecomeRoot { .. }
                 | Op::SetGroups
                 | Op::SetIds { .. }
                 | Op::DropBounding { .. }
                 | Op::Node { .. }
+                | Op::ChangeOwner { .. }
                 | Op::HostName(_)
+                | Op::DomainName(_)
+                | Op::InterfaceUp(_)
+                | Op::TimeNamespace(_)
                 | Op::Join { .. }
                 | Op::Unshare(_)
                 | Op::Rlimit { .. }
+                | Op::Scheduler(_)
+                | Op::OwnPipes(_)
+                | Op::AdoptTerminal { .. }
         )
 }
 
+/// Whether an operation opens something that stays open.
+fn opens(operation: Op) -> bool {
+    needs_host(operation)
+        || matches!(
+            operation,
+            Op::PrivateProc(_)
+                | Op::OpenTreeLate { .. }
+                | Op::Filesystem { .. }
+                | Op::OpenRoot { .. }
+                | Op::Ensure { .. }
+                | Op::OpenTerminal { .. }
+        )
+}
+
+/// The state of the walk through the child's steps.
+#[derive(Default)]
+struct Walk {
+    entered: usize,
+    left: bool,
+    untraceable: bool,
+    identified: bool,
+    dropped: bool,
+    no_new_privileges: bool,
+    closed: bool,
+}
+
+impl Walk {
+    /// What is wrong with a step at this point.
+    fn step(&mut self, operation: Op) -> Option<&'static str> {
+        if self.left && (needs_host(operation) || matches!(operation, Op::OpenRoot { .. })) {
+            return Some("a host path after the root switch");
+        }
+        if self.dropped && needs_capability(operation) {
+            return Some("a capability is needed after they were dropped");
+        }
+        match operation {
+            Op::EnterRoot { .. } => self.entered += 1,
+            Op::PivotRoot(_) | Op::MoveRoot(_) if self.left || self.entered != 1 => {
+                // Two mounts over `/` would leave one of the host's behind when the old root is detached.
+                return Some("the root must be entered and left exactly once");
+            }
+            Op::PivotRoot(_) | Op::MoveRoot(_) | Op::Chroot(_) => self.left = true,
+            Op::NonDumpable => self.untraceable = true,
+            Op::Join { .. } | Op::SpawnHook { .. } if !self.untraceable => {
+                return Some("others could trace the process (CVE-2016-9962)");
+            }
+            Op::SpawnHook { .. } => self.closed = false,
+            Op::SetGroups if self.identified => return Some("groups can't be set after the ids"),
+            Op::DropBounding { .. } | Op::KeepCapabilities if self.identified => {
+                return Some("this has no effect after the ids are set");
+            }
+            Op::SetIds { .. } => self.identified = true,
+            Op::SetCapabilities if !self.identified => return Some("setting the ids would undo the capabilities"),
+            Op::SetCapabilities => self.dropped = true,
+            Op::Ambient(_) if !self.dropped => return Some("the ambient set follows the others"),
+            Op::NoNewPrivileges => self.no_new_privileges = true,
+            Op::InstallFilter { .. } if self.dropped && !self.no_new_privileges => {
+                return Some("a filter needs CAP_SYS_ADMIN or no_new_privs");
+            }
+            Op::CloseAll { .. } => self.closed = true,
+            operation if opens(operation) => self.closed = false,
+            Op::Execute { .. } if !self.closed => return Some("descriptors of the runtime would reach the payload"),
+            _ => {}
+        }
+        None
+    }
+}
+
 fn order(plan: &Plan) -> Result<()> {
-    let (mut left, mut entered, mut dropped) = (false, 0, false);
+    let mut walk = Walk::default();
     let mut stage = Stage::Birth;
     for (index, step) in plan.child.iter().enumerate() {
         if step.stage < stage {
             return Err(defect(index, "a chapter comes twice"));
         }
         stage = step.stage;
-        if left && needs_host(step.operation) {
-            return Err(defect(index, "a host path after the root switch"));
+        if let Some(wrong) = walk.step(step.operation) {
+            return Err(defect(index, wrong));
         }
-        if dropped && needs_capability(step.operation) {
-            return Err(defect(index, "a capability is needed after they were dropped"));
-        }
-        match step.operation {
-            Op::EnterRoot { .. } => entered += 1,
-            Op::PivotRoot(_) | Op::MoveRoot(_) if left || entered != 1 => {
-                // Two mounts over `/` would leave one of the host's behind when the old root is detached.
-                return Err(defect(index, "the root must be entered and left exactly once"));
-            }
-            Op::PivotRoot(_) | Op::MoveRoot(_) | Op::Chroot(_) => left = true,
-            Op::SetCapabilities => dropped = true,
-            Op::Execute { .. } if index + 1 != plan.child.len() => return Err(defect(index, "execve is not last")),
-            _ => {}
-        }
+    }
+    if walk.entered > 0 && !walk.left {
+        return Err(defect(plan.child.len() - 1, "the host's root is never left"));
     }
     Ok(())
 }
 
-fn texts(plan: &Plan) -> Result<()> {
-    let arena = &plan.arena;
-    let whole = |text: &Text| (text.start + text.length) as usize <= arena.len() && text.length > 0;
-    let lists = arena.texts.iter().all(whole);
-    let parameters = arena.parameters.iter().all(|parameter| match parameter {
-        Parameter::Flag(key) => whole(key),
-        Parameter::Value(key, value) => whole(key) && whole(value),
-    });
-    if lists && parameters { Ok(()) } else { Err(defect(0, "a string lies outside the arena")) }
-}
+/// What every plan has exactly once.
+const ONCE: &[(fn(Op) -> bool, &str)] = &[
+    (|op| matches!(op, Op::SignalMask(_)), "signals stay blocked"),
+    (|op| matches!(op, Op::CloseOnExec(_)), "descriptors of the caller reach the payload"),
+    (|op| op == Op::NonDumpable, "others may trace the set-up"),
+    (|op| op == Op::NewSession, "the payload stays in the caller's session"),
+    (|op| matches!(op, Op::SetIds { .. }), "the ids are not set"),
+    (|op| op == Op::SetCapabilities, "the capabilities are not set"),
+    (|op| matches!(op, Op::Ambient(_)), "the ambient set is not set"),
+    (|op| matches!(op, Op::ChangeDirectory { .. }), "the working directory is not entered"),
+    (|op| op == Op::CheckDirectory, "the working directory is not checked"),
+    (|op| matches!(op, Op::FindExecutable(_)), "the executable is not looked up"),
+    (|op| matches!(op, Op::Execute { .. }), "there must be one execve"),
+];
 
-/// Runs the filter over the system calls still to come: those of the steps that are left.
-fn filters(plan: &Plan) -> Result<()> {
-    for (index, step) in plan.child.iter().enumerate() {
-        let Op::InstallFilter { program, .. } = step.operation else { continue };
-        let Some((native, audit)) = seccomp::Architecture::NATIVE.and_then(|native| Some((native, native.audit()?)))
-        else {
-            continue;
-        };
-        let program = instructions(plan.arena.get(program));
-        for (later, left) in plan.child.iter().enumerate().skip(index + 1) {
-            for (name, arguments) in calls(plan, left.operation) {
-                let Some(number) = seccomp::syscall_number(native, name) else { continue };
-                let verdict = seccomp::evaluate(&program, audit, number, arguments);
-                // A listener's agent has the descriptor by then and answers.
-                if !verdict.runs() && verdict.action != seccomp::Action::Notify {
-                    let what = format!("the profile denies {name}, which is needed after it at step {}", later + 1);
-                    let error = Error::input(what).hint(
-                        "allow it for set-up, or set process.noNewPrivileges, which makes the filter the last step",
-                    );
-                    return Err(plan.origin(step.origin).map_or(error.clone(), |origin| error.at(origin)));
-                }
-            }
+fn present(plan: &Plan) -> Result<()> {
+    let place = |is: fn(Op) -> bool| plan.child.iter().position(|step| is(step.operation));
+    let count = |is: fn(Op) -> bool| plan.child.iter().filter(|step| is(step.operation)).count();
+    for (is, wrong) in ONCE {
+        if count(*is) != 1 {
+            return Err(defect(plan.child.len().saturating_sub(1), wrong));
         }
+    }
+    if !plan.child.last().is_some_and(|step| matches!(step.operation, Op::Execute { .. })) {
+        return Err(defect(plan.child.len().saturating_sub(1), "execve is not last"));
+    }
+    let keeps = place(|op| op == Op::KeepCapabilities);
+    let other = place(|op| matches!(op, Op::SetIds { uid: 1.., .. }));
+    if let (Some(ids), None) = (other, keeps) {
+        return Err(defect(ids, "the capabilities go with the user id"));
+    }
+    let pair = |first: Option<usize>, second: Option<usize>| match (first, second) {
+        (Some(first), Some(second)) => first < second,
+        (None, None) => true,
+        _ => false,
+    };
+    let (ready, gate) = (place(|op| op == Op::Ready), place(|op| matches!(op, Op::WaitGate { .. })));
+    if !pair(ready, gate) {
+        return Err(defect(ready.or(gate).unwrap_or(0), "ready and the gate belong together"));
+    }
+    let into = place(|op| matches!(op, Op::ChangeDirectory { .. }));
+    if !pair(into, place(|op| op == Op::CheckDirectory)) {
+        return Err(defect(into.unwrap_or(0), "the working directory is checked before it is entered"));
     }
     Ok(())
-}
-
-fn instructions(bytes: &[u8]) -> Vec<seccomp::Instruction> {
-    bytes.chunks_exact(8).map(instruction).collect()
-}
-
-/// One 8-byte instruction: code, jt, jf, k (linux/filter.h).
-fn instruction(bytes: &[u8]) -> seccomp::Instruction {
-    let eight: [u8; 8] = bytes.try_into().unwrap_or_default();
-    let [low, high, jt, jf, k @ ..] = eight;
-    seccomp::Instruction { code: u16::from_ne_bytes([low, high]), jt, jf, k: u32::from_ne_bytes(k) }
-}
-
-/// The calls that an operation behind a filter makes, with the arguments that a profile may look at.
-fn calls(plan: &Plan, operation: Op) -> Vec<(&'static str, [u64; 6])> {
-    let prctl = |option: i32, argument: u64| ("prctl", [option as u64, argument, 0, 0, 0, 0]);
-    let none = |name: &'static str| (name, [0; 6]);
-    match operation {
-        Op::SetCapabilities => vec![none("capset"), none("capget")],
-        Op::SetGroups => vec![("setgroups", [plan.arena.groups.len() as u64, 0, 0, 0, 0, 0])],
-        Op::SetIds { uid, gid } => {
-            let three = |id: u32| [id as u64, id as u64, id as u64, 0, 0, 0];
-            vec![("setresgid", three(gid)), ("setresuid", three(uid))]
-        }
-        Op::DropBounding { keep, last } => {
-            let dropped = (0..=last as u64).find(|capability| keep & (1 << capability.min(&63)) == 0);
-            vec![prctl(libc::PR_CAPBSET_DROP, dropped.unwrap_or(0))]
-        }
-        Op::Ambient(_) => vec![prctl(libc::PR_CAP_AMBIENT, libc::PR_CAP_AMBIENT_CLEAR_ALL as u64)],
-        Op::KeepCapabilities => vec![prctl(libc::PR_SET_KEEPCAPS, 1)],
-        Op::NoNewPrivileges => vec![prctl(libc::PR_SET_NO_NEW_PRIVS, 1), prctl(libc::PR_GET_NO_NEW_PRIVS, 0)],
-        Op::Rlimit { resource, .. } => vec![("prlimit64", [0, resource as u64, 1, 0, 0, 0])],
-        Op::CloseAll { from, .. } => vec![("close_range", [from as u64, u32::MAX as u64, 0, 0, 0, 0])],
-        Op::ChangeDirectory { .. } => vec![none("chdir")],
-        Op::CheckDirectory => vec![none("getcwd")],
-        Op::FindExecutable(_) => vec![none("faccessat2"), none("statx")],
-        Op::FindHome(_) => vec![none("openat2"), none("read"), none("close")],
-        Op::Ready => vec![none("sendto"), none("close")],
-        Op::WaitGate { .. } => vec![none("read"), none("close")],
-        Op::SpawnHook { .. } => vec![none("clone3"), none("dup3"), none("close_range"), none("execve"), none("wait4")],
-        Op::Execute { .. } => vec![none("execve")],
-        _ => Vec::new(),
-    }
 }
