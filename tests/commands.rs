@@ -88,7 +88,7 @@ impl World {
     }
 
     fn kiste(&self, words: &str) -> Output {
-        Command::new(env!("CARGO_BIN_EXE_kiste"))
+        Command::new(harness::runtime_path())
             .arg("--root")
             .arg(self.directory.join("state"))
             .args(words.split_whitespace())
@@ -236,7 +236,7 @@ fn a_cgroup_is_paused_changed_and_watched() {
 #[test]
 fn events_end_with_the_container() {
     let Some(mut world) = World::with_cgroup("events_end_with_the_container") else { return };
-    let mut events = Command::new(env!("CARGO_BIN_EXE_kiste"));
+    let mut events = Command::new(harness::runtime_path());
     events.arg("--root").arg(world.directory.join("state")).args(["events", "--interval", "10ms", "web"]);
     let mut events = events.stdout(Stdio::piped()).stderr(Stdio::piped()).spawn().unwrap();
     let mut lines = std::io::BufRead::lines(std::io::BufReader::new(events.stdout.take().unwrap()));
@@ -336,7 +336,7 @@ fn features_are_what_the_specification_says() {
 fn called_as_another_runtime() {
     use std::os::unix::process::CommandExt;
     for (name, first) in [("kiste", "runc version 1."), ("runc", "runc version 1."), ("/x/crun", "crun version 1.")] {
-        let output = Command::new(env!("CARGO_BIN_EXE_kiste")).arg0(name).arg("--version").output().unwrap();
+        let output = Command::new(harness::runtime_path()).arg0(name).arg("--version").output().unwrap();
         assert!(output.status.success() && output.stdout.starts_with(first.as_bytes()), "{name}: {output:?}");
     }
 }
