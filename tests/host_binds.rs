@@ -2,7 +2,7 @@
 
 mod harness;
 
-use harness::{Bundle, as_user, host, requires, runtime_path};
+use harness::{Bundle, as_user, host, json, requires, runtime_path};
 use std::fs;
 
 /// A bundle that shows the host's root at /host and lists a directory that only the bundle's own root has.
@@ -54,4 +54,34 @@ fn a_tree_with_a_pinned_mount_namespace_is_bound() {
     );
     let output = bundle.host_command("unshare", &["-m", "--propagation", "private", "sh", "-c", &script]).ok();
     assert_eq!(output.out, "seen\n");
+}
+
+/// On a host whose mounts are all shared, as systemd leaves them, nothing the container has may be a peer of one.
+#[test]
+fn nothing_in_the_container_is_a_peer_of_the_hosts_mounts() {
+    requires!(host::is_root(), "only root can share mounts");
+    for mapped in [false, true] {
+        let bundle = Bundle::new();
+        if mapped {
+            bundle.push("/linux/namespaces", json!({ "type": "user" }));
+            for map in ["uidMappings", "gidMappings"] {
+                bundle.set(&format!("/linux/{map}"), json!([{ "containerID": 0, "hostID": 200_000, "size": 65536 }]));
+            }
+        }
+        let folder = bundle.host_folder();
+        fs::create_dir(bundle.inside("/volume")).expect("a mount point");
+        bundle.mount("/volume", "bind", &folder.display().to_string(), &["rbind"]);
+        let script = format!(
+            "mount --make-rshared / && {} --root {} run --bundle {} {}",
+            runtime_path().display(),
+            bundle.dir.join("state").display(),
+            bundle.dir.join("bundle").display(),
+            bundle.id
+        );
+        let report = bundle.host_command("unshare", &["-m", "--propagation", "private", "sh", "-c", &script]).json();
+        for mount in report["mounts"].as_array().expect("mounts") {
+            let words = mount["propagation"].to_string();
+            assert!(!words.contains("shared:"), "user namespace {mapped}: {mount}");
+        }
+    }
 }

@@ -1,7 +1,7 @@
 //! What the container sees at a `cgroup` mount: the unified tree, or on v1 and hybrid machines a tmpfs with the
 //! hierarchies below.
 
-use super::mounts::{Source, bind_tree, ensure};
+use super::mounts::{Source, ensure, own_bind_tree};
 use super::root::attributes;
 use super::story::Story;
 use crate::cgroup::Mode;
@@ -44,7 +44,7 @@ fn unified(story: &mut Story<'_>, mount: &Mount, destination: &str, flags: u32) 
 
 fn bound(story: &mut Story<'_>, mount: &Mount, path: String, destination: &str) -> Result<()> {
     let source = Source { path, recursive: true, nofollow: false };
-    let tree = bind_tree(story, &source, &mount.origin, false)?;
+    let tree = own_bind_tree(story, &source, &mount.origin)?;
     let wanted = attributes(story, MountAttr { attr_set: HARD | MOUNT_ATTR_RDONLY, ..MountAttr::default() });
     story.step(Operation::SetAttributes { tree, attributes: wanted, recursive: true }, &mount.origin);
     let target = ensure(story, destination, Missing::Directory, false, &mount.origin);

@@ -1,6 +1,6 @@
 //! /dev: the default nodes, the input's own, and the links that programs expect.
 
-use super::mounts::{Source, bind_tree, ensure};
+use super::mounts::{Source, ensure, own_bind_tree};
 use super::story::{OWN, Story};
 use crate::error::{Error, Result};
 use crate::intent::{Device, DeviceKind, IdMap, NamespaceKind};
@@ -67,7 +67,7 @@ fn one(story: &mut Story<'_>, dev: Slot, device: &Device) -> Result<()> {
     let mode = type_bits(device.kind) | device.mode;
     if story.binds_devices() && device.kind != DeviceKind::Fifo {
         let source = Source { path: device.path.clone(), recursive: false, nofollow: false };
-        let tree = bind_tree(story, &source, &device.origin, false)?;
+        let tree = own_bind_tree(story, &source, &device.origin)?;
         story.step(Operation::VerifyDevice { tree, mode, device: number }, &device.origin);
         let target = ensure(story, &device.path, Missing::File, false, &device.origin);
         story.step(Operation::Attach { tree, target }, &device.origin);

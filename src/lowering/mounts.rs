@@ -26,7 +26,7 @@ pub fn all(story: &mut Story<'_>) -> Result<()> {
     }
     if let Some(directory) = story.request.notify_directory.clone() {
         let source = Source { path: directory.to_string_lossy().into_owned(), recursive: false, nofollow: false };
-        let tree = bind_tree(story, &source, &super::story::OWN, false)?;
+        let tree = own_bind_tree(story, &source, &super::story::OWN)?;
         let target = ensure(story, "/run/notify", Missing::Like(tree), false, &super::story::OWN);
         story.own(Operation::Attach { tree, target });
     }
@@ -135,6 +135,17 @@ pub fn bind_tree(story: &mut Story<'_>, source: &Source, origin: &crate::error::
         story.step(Operation::OpenTree { path, recursive, nofollow, into }, origin);
     }
     Ok(into)
+}
+
+/// The tree of a bind that kiste makes of its own accord: cut off from the host, of whose mount the parent's clone would be
+/// a peer.
+pub fn own_bind_tree(story: &mut Story<'_>, source: &Source, origin: &crate::error::Origin) -> Result<Slot> {
+    let tree = bind_tree(story, source, origin, false)?;
+    if story.may_mount() {
+        let attributes = attributes(story, MountAttr { propagation: MS_PRIVATE, ..MountAttr::default() });
+        story.step(Operation::SetAttributes { tree, attributes, recursive: source.recursive }, origin);
+    }
+    Ok(tree)
 }
 
 fn bound(story: &mut Story<'_>, mount: &Mount, source: &Source) -> Result<Slot> {
