@@ -73,7 +73,9 @@ fn hook(plan: &Plan, operation: Op, record: &Record) -> Error {
 fn hint(plan: &Plan, operation: Op, record: &Record) -> Option<&'static str> {
     match (operation, record.errno) {
         (Op::WriteProc { path, .. }, errno) => proc_hint(&plan.arena.show(path), errno),
-        (Op::Attach { .. }, libc::ENOTDIR) => Some("one of source and target is a directory and the other is not"),
+        (Op::Attach { .. }, libc::ENOTDIR | libc::EINVAL) => {
+            Some("one of source and target is a directory and the other is not")
+        }
         (Op::Attach { .. }, libc::ELOOP) => Some("the tree holds a pinned mount namespace, which can't be attached"),
         (Op::Ensure { .. }, libc::ELOOP) => Some("a symbolic link lies where a mount point must be"),
         (Op::Ensure { .. }, libc::EROFS) => Some("the mount point is missing and the file system is read-only"),
