@@ -88,7 +88,13 @@ pub const EXPLAIN: CommandRow = CommandRow {
     name: "explain",
     about: "Print what run or create would do, and do nothing",
     description: "Takes what `run` takes and prints the plan: every kernel operation in its order, with the place in \
-                  the configuration that asks for it. Nothing is created.",
+                  the configuration that asks for it. Nothing is created, and no privilege is needed. Lines of the \
+                  parent are the runtime's work: A opens, B control group, C the new process, D to F what it does \
+                  while the process waits. Lines of the child are the container's first process; their numbers are \
+                  those that errors give as [step N]. As JSON the plan is one object: steps, a list of objects with \
+                  who (parent or child), stage (A to F, or the chapter), step (the number, null for the parent), what \
+                  (the text), and origin (JSON pointer, only where the input asked for it); warnings, a list of texts. \
+                  The same configuration and the same --facts give the same plan on any machine.",
     options: &[CREATION, RUNNING, EXPLAINING],
     operands: &[OPTIONAL_ID, DEFAULT_COMMAND],
     ends_at_operand: false,
