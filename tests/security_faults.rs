@@ -9,8 +9,10 @@ use security::fault::{Fault, inject};
 use security::state;
 use std::process::Command;
 
-/// The calls: name, number, and the argument that tells one use from another.
-const CALLS: &[(&str, i64, Option<(usize, i32)>)] = &[
+/// A call: name, number, and the argument that tells one use from another.
+type Call = (&'static str, i64, Option<(usize, i32)>);
+
+const CALLS: &[Call] = &[
     ("prctl(PR_CAPBSET_DROP)", libc::SYS_prctl, Some((0, libc::PR_CAPBSET_DROP))),
     ("prctl(PR_SET_NO_NEW_PRIVS)", libc::SYS_prctl, Some((0, libc::PR_SET_NO_NEW_PRIVS))),
     ("prctl(PR_GET_NO_NEW_PRIVS)", libc::SYS_prctl, Some((0, libc::PR_GET_NO_NEW_PRIVS))),

@@ -215,7 +215,11 @@ fn an_update_reaches_a_controller_that_was_not_needed_before() {
     let update = plan_update(&Resources::default(), &changed, &guard.0.group, &options).unwrap();
     match guard.0.group.apply(&update) {
         Ok(_) => {}
-        Err(error) if error.to_string().contains("is not available") => return,
+        Err(error) if error.to_string().contains("is not available") => {
+            guard.0.group.kill(libc::SIGKILL).unwrap();
+            child.wait().unwrap();
+            return;
+        }
         Err(error) => panic!("{error}"),
     }
     let directory = guard.0.group.legacy("pids").or(guard.0.group.unified()).unwrap();

@@ -124,6 +124,14 @@ pub fn landlock_abi() -> Raw {
     unsafe { syscall(libc::SYS_landlock_create_ruleset, [0, 0, 1, 0, 0, 0]) }
 }
 
+/// The hard limit of this process for a resource (`RLIMIT_*`, prlimit(2)).
+pub fn hard_limit(resource: u32) -> Raw<u64> {
+    let mut limit = [0u64; 2];
+    // SAFETY: the kernel writes one `struct rlimit64` of two words into `limit`.
+    unsafe { syscall(libc::SYS_prlimit64, [0, resource as usize, 0, limit.as_mut_ptr() as usize, 0, 0]) }?;
+    Ok(limit[1])
+}
+
 #[cfg(test)]
 mod tests {
     use super::*;
@@ -155,12 +163,4 @@ mod tests {
         assert_eq!(probe(libc::SYS_kill), Err(libc::EINVAL), "nothing else is called");
         assert_eq!(attribute_length(c"/", c"security.capability"), Err(libc::ENODATA));
     }
-}
-
-/// The hard limit of this process for a resource (`RLIMIT_*`, prlimit(2)).
-pub fn hard_limit(resource: u32) -> Raw<u64> {
-    let mut limit = [0u64; 2];
-    // SAFETY: the kernel writes one `struct rlimit64` of two words into `limit`.
-    unsafe { syscall(libc::SYS_prlimit64, [0, resource as usize, 0, limit.as_mut_ptr() as usize, 0, 0]) }?;
-    Ok(limit[1])
 }

@@ -183,8 +183,11 @@ fn order(plan: &Plan) -> Result<()> {
     Ok(())
 }
 
+/// Whether an operation is of one kind, and what is wrong without it.
+type Required = (fn(Op) -> bool, &'static str);
+
 /// What every plan has exactly once.
-const ONCE: &[(fn(Op) -> bool, &str)] = &[
+const ONCE: &[Required] = &[
     (|op| matches!(op, Op::SignalMask(_)), "signals stay blocked"),
     (|op| matches!(op, Op::CloseOnExec(_)), "descriptors of the caller reach the payload"),
     (|op| op == Op::NonDumpable, "others may trace the set-up"),

@@ -27,7 +27,7 @@ pub fn of(pid: i32, outer: u64) -> Value {
     for name in ["cwd", "root"] {
         state.insert(name.to_owned(), json!(fs::read_link(format!("/proc/{pid}/{name}")).ok()));
     }
-    let mut fds: Vec<i32> = entries(&format!("/proc/{pid}/fd")).iter().filter_map(|name| name.parse().ok()).collect();
+    let mut fds: Vec<i32> = entries(format!("/proc/{pid}/fd")).iter().filter_map(|name| name.parse().ok()).collect();
     fds.sort_unstable();
     state.insert("fds".into(), json!(fds));
     let own: Vec<String> = entries("/proc/self/ns").into_iter().filter(|name| !name.ends_with("_children")).collect();
