@@ -168,17 +168,15 @@ fn clone_error(plan: &Plan, errno: i32) -> Error {
 /// The parent's own stay in namespaces that the child shall be born in.
 struct Around {
     back: Vec<(OwnedFd, u64)>,
-    hidden: bool,
+    /// What `PR_GET_DUMPABLE` said, if that was changed.
+    dumpable: Option<usize>,
 }
 
 /// Whether the child must be born non-dumpable: the processes of a pid namespace it is born into see it from its first
-/// moment, and it has the host's descriptors open (CVE-2016-9962). Not with id maps to write, which an unprivileged parent
-/// may do for a dumpable child only, nor before a child in a joined user namespace has written to its own /proc.
+/// moment, and it has the host's descriptors open (CVE-2016-9962). Not with id maps to write, which a parent without
+/// privilege on the host may do for a dumpable child only. A first stage hides itself.
 fn born_hidden(plan: &Plan) -> bool {
-    let joins = !plan.born_in.is_empty() || !plan.first_stage.is_empty();
-    let mut early = plan.child.iter().map(|step| step.operation).take_while(|step| *step != Operation::NonDumpable);
-    let writes = !plan.first_stage.is_empty() && early.any(|step| matches!(step, Operation::WriteProc { .. }));
-    joins && !writes && plan.clone_flags & libc::CLONE_NEWUSER as u64 == 0
+    !plan.born_in.is_empty() && plan.clone_flags & libc::CLONE_NEWUSER as u64 == 0
 }
 
 fn not_hidden(errno: i32) -> Error {
@@ -187,8 +185,9 @@ fn not_hidden(errno: i32) -> Error {
 
 impl Around {
     fn enter(plan: &Plan, slots: &Slots) -> Result<Self> {
-        let mut around = Around { back: Vec::new(), hidden: born_hidden(plan) };
-        if around.hidden {
+        let mut around = Around { back: Vec::new(), dumpable: None };
+        if born_hidden(plan) {
+            around.dumpable = Some(raw::prctl(libc::PR_GET_DUMPABLE, 0, 0, 0, 0).map_err(not_hidden)?);
             raw::prctl(libc::PR_SET_DUMPABLE, 0, 0, 0, 0).map_err(not_hidden)?;
         }
         for (slot, flag) in &plan.born_in {
@@ -203,8 +202,8 @@ impl Around {
     }
 
     fn leave(self) -> Result<()> {
-        if self.hidden {
-            raw::prctl(libc::PR_SET_DUMPABLE, 1, 0, 0, 0).map_err(not_hidden)?;
+        if let Some(dumpable) = self.dumpable {
+            raw::prctl(libc::PR_SET_DUMPABLE, dumpable, 0, 0, 0).map_err(not_hidden)?;
         }
         for (own, flag) in &self.back {
             raw::setns(own.as_raw_fd(), *flag)
@@ -270,6 +269,9 @@ fn first_stage(namespaces: &[(i32, u64)], score: Option<&str>) -> std::result::R
     if let Some(score) = score {
         let failed = |errno| (STAGE_SCORE, errno);
         let flags = libc::O_WRONLY | libc::O_CLOEXEC;
+        // The file of a process that is non-dumpable already, as that of exec is, belongs to the host's root. Nobody of the
+        // container sees this one yet.
+        raw::prctl(libc::PR_SET_DUMPABLE, 1, 0, 0, 0).map_err(failed)?;
         let file = raw::openat(libc::AT_FDCWD, c"/proc/self/oom_score_adj", flags, 0).map_err(failed)?;
         raw::write(file, score.as_bytes()).map_err(failed)?;
         let _ = raw::close(file);

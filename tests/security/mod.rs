@@ -3,4 +3,5 @@
 
 pub mod canary;
 pub mod fault;
+pub mod pause;
 pub mod state;
