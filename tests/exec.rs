@@ -255,3 +255,23 @@ fn groups_can_be_added() {
         running().exec_with(&["--user", "1000", "--additional-gids", "1234"], &["report"]).ok().json()["ids"].clone();
     assert!(ids["groups"].as_array().is_some_and(|g| g.contains(&json!(1234))), "{ids}");
 }
+
+#[test]
+fn a_runtime_that_is_root_of_a_user_namespace_joins_a_pid_namespace() {
+    requires!(host::is_root(), "others are no root of a user namespace unless they may make one");
+    // As Podman of a plain user calls: it can't come back to a pid namespace that is not of its user namespace.
+    let bundle = Bundle::with_args(&["sleep"]);
+    bundle.remove("/process/oomScoreAdj").remove("/process/rlimits");
+    let script = r#"cd "$1"; mkfifo go; export runtime=$2 bundle=$3
+        unshare --user --mount sh -c 'read -r _ <go; exec sh -c "
+            kiste() { $runtime --root $PWD/state --cgroup-manager disabled \"\$@\"; }
+            kiste run --detach --bundle $bundle x </dev/null >/dev/null && kiste exec x /init echo hello; status=\$?
+            kiste delete --force x; exit \$status"' & pid=$!
+        while [ "$(readlink /proc/$pid/ns/user)" = "$(readlink /proc/$$/ns/user)" ]; do sleep 0.01; done
+        for ids in uid gid; do echo 0 0 65536 >/proc/$pid/${ids}_map; done; echo >go; wait "$pid""#;
+    let (rootfs, folder) = (bundle.rootfs(), bundle.host_folder());
+    let paths = [&folder, &harness::runtime_path(), rootfs.parent().expect("the bundle")];
+    let paths = paths.map(|path| path.to_str().expect("UTF-8").to_owned());
+    let out = bundle.host_command("sh", &["-c", script, "sh", &paths[0], &paths[1], &paths[2]]);
+    assert_eq!(out.out, "hello\n");
+}

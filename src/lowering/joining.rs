@@ -46,9 +46,13 @@ fn flags(story: &Story<'_>) -> u64 {
 fn born(story: &mut Story<'_>, init: Slot) {
     let flags = flags(story);
     let (pid, user) = (flags & Kind::Pid.flag(), flags & Kind::User.flag());
-    if story.may_mount() {
+    if story.may_come_back() {
         if pid != 0 {
             story.plan.born_in.push((init, pid));
+        }
+    } else if story.may_mount() {
+        if pid != 0 {
+            story.plan.first_stage.push((init, pid));
         }
     } else if user != 0 {
         // Without privilege the pid namespace is within reach only from inside the user namespace.

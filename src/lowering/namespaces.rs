@@ -22,11 +22,11 @@ pub fn open(story: &mut Story<'_>) -> Result<()> {
             _ => {}
         }
     }
-    let privileged = story.may_mount();
+    let (privileged, comes_back) = (story.may_mount(), story.may_come_back());
     let plan = &mut story.plan;
     match (user, pid) {
         // setns moves only the *children* of the caller into a pid namespace: the parent joins around clone3.
-        (None, Some(pid)) if privileged => plan.born_in.push(pid),
+        (None, Some(pid)) if comes_back => plan.born_in.push(pid),
         // New namespaces shall belong to the joined user namespace: a first stage joins it and makes the child. It stays in
         // the runtime's pid namespace itself, so that the child's number that it tells is the runtime's. Root has the right
         // over the pid namespace before it leaves its own user namespace, others have it after.

@@ -251,6 +251,12 @@ impl<'a> Story<'a> {
         self.request.intent.namespace(NamespaceKind::User).is_some()
     }
 
+    /// Whether the runtime may join a pid namespace for its children and come back: its own belongs to its user namespace.
+    /// In another user namespace, as Podman's of a plain user, it can't come back (pid_namespaces(7)).
+    pub fn may_come_back(&self) -> bool {
+        self.may_mount() && !self.request.facts.in_user_namespace
+    }
+
     /// Whether device nodes can't be made, so that the host's are bound: any user namespace but the first.
     pub fn binds_devices(&self) -> bool {
         self.in_new_user_namespace() || self.request.facts.in_user_namespace
