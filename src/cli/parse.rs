@@ -126,7 +126,11 @@ fn command(name: &str, global: &Global, matches: &ArgMatches) -> Result<Command>
         "create" => Command::Create(run(matches, global, false)?),
         "run" => Command::Run(run(matches, global, true)?),
         "explain" => Command::Explain(ExplainArguments {
-            run: run(matches, global, true)?,
+            // A plan that is printed twice is the same twice: no id by chance.
+            run: RunArguments {
+                id: Id::new(text(matches, "ID")?.unwrap_or("kiste-explained"))?,
+                ..run(matches, global, true)?
+            },
             format: format(matches),
             facts: path(matches, "facts"),
         }),

@@ -35,6 +35,10 @@ pub fn sysctls(story: &mut Story<'_>) -> Result<()> {
         let path = format!("sys/{}", sysctl_path(&name.value));
         story.write_proc(&path, value, &name.origin);
     }
+    if super::privileges::wants_label(story) {
+        // Written through later, when masks over /proc would keep a user namespace from a procfs of its own (INV-03).
+        story.proc();
+    }
     Ok(())
 }
 

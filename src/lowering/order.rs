@@ -68,7 +68,7 @@ fn setup(story: &mut Story<'_>) -> Result<()> {
     namespaces::join(story)?; //              3  namespaces by path, cgroup and time namespace
     kernel_state::names(story)?; //           3  host and domain name
     kernel_state::network(story)?; //         3  loopback
-    kernel_state::sysctls(story)?; //         3  sysctls
+    kernel_state::sysctls(story)?; //         3  sysctls, the procfs for labels
     kernel_state::keyring(story)?; //         3  session keyring
     story.chapter(Stage::Files);
     root::enter(story)?; //                   4  propagation, root attached

@@ -12,6 +12,12 @@ fn process<'a>(story: &Story<'a>) -> Option<&'a Process> {
     story.request.intent.process.as_ref()
 }
 
+/// Whether the process has a label that is written to a file of procfs.
+pub fn wants_label(story: &Story<'_>) -> bool {
+    let wanted = |label: &Option<crate::intent::Placed<String>>| label.as_ref().is_some_and(|l| !l.value.is_empty());
+    process(story).is_some_and(|process| wanted(&process.apparmor_profile) || wanted(&process.selinux_label))
+}
+
 /// Child: the security module's label for execve. A label whose module is off is an error, never a warning.
 pub fn labels(story: &mut Story<'_>) -> Result<()> {
     let Some(process) = process(story) else { return Ok(()) };
