@@ -197,3 +197,53 @@ fn parameters_of_the_host_are_refused() {
     bundle.run().fails_with(&["/linux/sysctl/", "one line"]);
     assert_eq!(watched.map(read), before, "a parameter of the host has changed");
 }
+
+/// CVE-2023-25809: where no sysfs and no cgroup file system can be made anew, the host's are shown; nothing of them, also not
+/// what is mounted below, may be written to.
+fn check_host_views(bundle: &Bundle) {
+    bundle.without_namespace("network");
+    bundle.edit(|config| {
+        let mounts = config["mounts"].as_array_mut().expect("mounts");
+        mounts.retain(|mount| mount["destination"] != "/sys");
+    });
+    for cgroup in [false, true] {
+        if cgroup {
+            bundle.mount("/sys/fs/cgroup", "cgroup", "cgroup", &["nosuid", "noexec", "nodev", "rw"]);
+        } else {
+            bundle.mount("/sys", "sysfs", "sysfs", &["nosuid", "noexec", "nodev", "ro"]);
+        }
+        let output = bundle.run();
+        if cgroup && output.code != 0 {
+            // On v1 a plain user has no group to show.
+            assert!(!host::is_root() && !host::cgroup_is_v2(), "{}", output.err);
+            continue;
+        }
+        let report = output.ok().json();
+        let all = report["mounts"].as_array().expect("mounts");
+        let below: Vec<&Value> =
+            all.iter().filter(|mount| mount["fstype"] == "cgroup" || mount["fstype"] == "cgroup2").collect();
+        assert!(!below.is_empty(), "no cgroup is shown");
+        for mount in below {
+            assert!(has(mount, "ro"), "a cgroup of the host can be written to: {mount}");
+        }
+    }
+}
+
+#[test]
+fn views_of_the_hosts_cgroups_are_read_only_in_a_user_namespace() {
+    only_kiste!();
+    requires!(host::is_root(), "id maps");
+    let bundle = Bundle::new();
+    let maps = json!([{ "containerID": 0, "hostID": 200_000, "size": 65536 }]);
+    bundle.push("/linux/namespaces", json!({ "type": "user" }));
+    bundle.set("/linux/uidMappings", maps.clone()).set("/linux/gidMappings", maps);
+    harness::run_command(Command::new("chmod").args(["-R", "a+rX"]).arg(&bundle.dir), &bundle.dir, 20.0).ok();
+    check_host_views(&bundle);
+}
+
+#[test]
+fn views_of_the_hosts_cgroups_are_read_only_for_a_plain_user() {
+    only_kiste!();
+    as_user!();
+    check_host_views(&Bundle::new());
+}

@@ -174,6 +174,11 @@ fn bound(story: &mut Story<'_>, mount: &Mount, source: &Source) -> Result<Slot> 
     if top.attr_set | top.attr_clr != 0 {
         set(story, mount, tree, top, false);
     }
+    if options.bind.is_none() && mount.fstype.as_deref() == Some("sysfs") {
+        // It stands in for a sysfs of the container's own, and has the host's control groups below it: with a user's own
+        // among them, which the container could write to (CVE-2023-25809).
+        set(story, mount, tree, MountAttr { attr_set: MOUNT_ATTR_RDONLY, ..MountAttr::default() }, true);
+    }
     propagate(story, mount, tree);
     Ok(tree)
 }

@@ -21,12 +21,8 @@ impl Child<'_> {
         Ok(())
     }
 
-    /// A hierarchy without a group of this container leaves its slot empty.
     pub(super) fn join_cgroup(&self, procs: Slot) -> Done {
-        match self.slot(procs) {
-            Ok(procs) => raw::write(procs, b"0").named(Call::Write).map(drop),
-            Err(_) => Ok(()),
-        }
+        raw::write(self.slot(procs)?, b"0").named(Call::Write).map(drop)
     }
 
     pub(super) fn keyring(&self, name: Text) -> Done {
