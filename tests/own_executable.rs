@@ -3,7 +3,7 @@
 
 mod harness;
 
-use harness::{Bundle, Output, host, json, only_kiste, run_command, runtime_path};
+use harness::{Bundle, Output, copy_program, host, json, only_kiste, run_command, runtime_path};
 use std::fs;
 use std::os::unix::fs::{MetadataExt, PermissionsExt};
 use std::path::PathBuf;
@@ -20,7 +20,7 @@ impl Tried {
     fn with_args(words: &[&str]) -> Self {
         let bundle = Bundle::with_args(words);
         let runtime = bundle.dir.join("own-kiste");
-        fs::copy(runtime_path(), &runtime).expect("a copy of the runtime");
+        copy_program(&runtime_path(), &runtime);
         let before = fingerprint(&runtime);
         Tried { bundle, runtime, before }
     }

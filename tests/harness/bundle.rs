@@ -41,7 +41,7 @@ impl Bundle {
         for part in ["dev", "proc", "sys", "tmp"] {
             fs::create_dir(rootfs.join(part)).expect("a folder in the new root file system");
         }
-        fs::copy(super::reporter_path(), rootfs.join("init")).expect("copy of the reporter");
+        super::copy_program(&super::reporter_path(), &rootfs.join("init"));
         let runtime = Runtime { dir: dir.clone(), root: dir.join("state"), options: Vec::new() };
         let config = Mutex::new(default_config(&id, host::is_root()));
         let bundle = Bundle { dir, id, runtime, config, create: Mutex::new(None), files: AtomicUsize::new(0) };

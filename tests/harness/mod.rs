@@ -43,6 +43,14 @@ pub fn reporter_path() -> PathBuf {
     path
 }
 
+/// Copies a program by cp(1). A copy by this process would be open for writing in whatever another thread forks at that
+/// moment, and could not be executed until then (ETXTBSY).
+#[track_caller]
+pub fn copy_program(from: &std::path::Path, to: &std::path::Path) {
+    let status = std::process::Command::new("cp").arg(from).arg(to).status().expect("cp");
+    assert!(status.success(), "copy of {} to {}", from.display(), to.display());
+}
+
 /// How much slower than a usual machine this one may be.
 pub fn slow() -> f64 {
     std::env::var("KISTE_TEST_SLOW").ok().and_then(|s| s.parse().ok()).unwrap_or(1.0)
