@@ -311,3 +311,42 @@ fn exec_of_a_plain_user_has_the_score_of_the_first_process() {
     assert_eq!(first.trim(), "300");
     assert_eq!(bundle.exec(&["report"]).ok().json()["oom_score_adj"], 300);
 }
+
+/// Keyrings are joined by name: one that another user made before, under the name that is to be expected, is not (INV-14).
+#[test]
+fn a_keyring_of_another_user_is_not_joined() {
+    only_kiste!();
+    requires!(host::is_root(), "another user");
+    let bundle = Bundle::with_args(&["report"]);
+    let name = std::ffi::CString::new(format!("_ses.{}", bundle.id)).expect("a name");
+    let mut command = Command::new("sleep");
+    command.arg("60");
+    // SAFETY: system calls with numbers, and a C string that lives in the closure.
+    unsafe {
+        command.pre_exec(move || {
+            libc::setresuid(54321, 54321, 54321);
+            let serial = libc::syscall(libc::SYS_keyctl, 1u64, name.as_ptr());
+            // KEYCTL_SETPERM: everybody may do everything.
+            match libc::syscall(libc::SYS_keyctl, 5u64, serial, 0x3f3f_3f3fu64) {
+                0 => Ok(()),
+                _ => Err(std::io::Error::last_os_error()),
+            }
+        });
+    }
+    let mut other = command.spawn().expect("the other user");
+    let serial = fs::read_to_string("/proc/keys").unwrap_or_default().lines().find_map(|line| {
+        line.contains(&format!("_ses.{}", bundle.id)).then(|| line.split(' ').next().map(str::to_owned))?
+    });
+    let own = bundle.run();
+    other.kill().expect("kill");
+    other.wait().expect("wait");
+    let serial = i64::from_str_radix(&serial.expect("the other's keyring"), 16).expect("a serial");
+    let report = own.ok().json();
+    assert!(report["keyring"].is_i64() && report["keyring"] != serial, "{} is the other's", report["keyring"]);
+    // Kiste's own is joined by exec under the same name.
+    let bundle = Bundle::with_args(&["seq", "report", "--", "sleep"]);
+    bundle.launch();
+    bundle.wait_output("\n");
+    let first: Value = serde_json::from_str(&bundle.output()).expect("JSON");
+    assert_eq!(bundle.exec(&["report"]).ok().json()["keyring"], first["keyring"]);
+}

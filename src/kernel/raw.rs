@@ -472,9 +472,14 @@ pub fn personality(persona: u32) -> Raw {
     plain!(SYS_personality, persona)
 }
 
-/// keyctl(2) `KEYCTL_JOIN_SESSION_KEYRING`: the new keyring's serial.
-pub fn join_session_keyring(name: &CStr) -> Raw {
-    plain!(SYS_keyctl, super::abi::KEYCTL_JOIN_SESSION_KEYRING, name.as_ptr())
+/// keyctl(2) `KEYCTL_JOIN_SESSION_KEYRING`: the keyring's serial; a fresh one without a name.
+pub fn join_session_keyring(name: Option<&CStr>) -> Raw {
+    plain!(SYS_keyctl, super::abi::KEYCTL_JOIN_SESSION_KEYRING, name.map_or(0, |name| name.as_ptr() as usize))
+}
+
+/// geteuid(2).
+pub fn geteuid() -> Raw {
+    plain!(SYS_geteuid)
 }
 
 /// keyctl(2) `KEYCTL_SETPERM`.

@@ -26,13 +26,16 @@ impl Child<'_> {
     }
 
     pub(super) fn keyring(&self, name: Text) -> Done {
-        let serial = match raw::join_session_keyring(self.arena.c_str(name)) {
+        let mut serial = match raw::join_session_keyring(Some(self.arena.c_str(name))) {
             Ok(serial) => serial,
-            // No keyrings in this kernel, or none left of the user's quota: the caller's is never seen all the same,
-            // because an outer filter or a full quota leaves this process without access by the container's user.
+            // A kernel without keyrings has none of the caller's to leave behind.
             Err(libc::ENOSYS) => return Ok(()),
             Err(errno) => return fail(Call::Keyctl, errno),
         };
+        if !is_own_keyring(serial) {
+            // Somebody guessed the name, made it before and lets everybody search it: it could be read and filled from there.
+            serial = raw::join_session_keyring(None).named(Call::Keyctl)?;
+        }
         // Possessor: all; user: view, read, write, search, link, as the peers leave it (keyctl(2)).
         match raw::keyring_permissions(serial, 0x3f1b_0000) {
             Ok(_) | Err(libc::EACCES) => Ok(()),
@@ -137,4 +140,17 @@ impl Child<'_> {
         raw::sched_setattr(0, &words).named(Call::SchedSetattr)?;
         Ok(())
     }
+}
+
+/// Whether a keyring belongs to this process's user: "keyring;UID;GID;PERMISSIONS;NAME" (keyctl_describe(3)).
+fn is_own_keyring(serial: usize) -> bool {
+    // The kernel writes nothing into a buffer that is too small; an id has at most 1024 bytes.
+    let mut text = [0u8; 1536];
+    let own = raw::geteuid();
+    if raw::describe_keyring(serial, &mut text).is_err() {
+        return false;
+    }
+    let digits = text.split(|byte| *byte == b';').nth(1).unwrap_or(&[]);
+    let number = digits.iter().fold(0, |number, digit| number * 10 + digit.wrapping_sub(b'0') as usize);
+    !digits.is_empty() && digits.iter().all(u8::is_ascii_digit) && digits.len() <= 10 && own == Ok(number)
 }
