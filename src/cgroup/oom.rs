@@ -54,15 +54,23 @@ impl Group {
             watch_legacy(path)?
         } else if let Some(path) = self.unified() {
             let open = files::open_directory(&path).map_err(Failure::error_without_origin)?;
-            let file = |name| files::open_read(open.as_fd(), name).map_err(refused(&path));
+            let file = |name| match files::open_read(open.as_fd(), name) {
+                // The group is there, and its memory controller is off or on a v1 hierarchy.
+                Err(libc::ENOENT) if path.is_dir() => Err(no_memory()),
+                file => file.map_err(refused(&path)),
+            };
             Source::Unified { memory: file("memory.events")?, life: file("cgroup.events")? }
         } else {
-            return Err(Error::refused("the container has no memory cgroup to watch"));
+            return Err(no_memory());
         };
         let mut watch = OomWatch { source, kills: 0 };
         watch.kills = watch.count().unwrap_or(0);
         Ok(watch)
     }
+}
+
+fn no_memory() -> Error {
+    Error::refused("the container has no memory cgroup to watch")
 }
 
 fn watch_legacy(path: PathBuf) -> Result<Source> {
