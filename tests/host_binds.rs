@@ -46,8 +46,7 @@ fn a_tree_with_a_pinned_mount_namespace_is_bound() {
          mount -t tmpfs pins {pins}; mkdir {pins}/inner; mount -t tmpfs inner {pins}/inner
          echo seen > {pins}/inner/file; touch {pins}/ns
          unshare -m sleep 60 & p=$!
-         until [ \"$(readlink /proc/$p/ns/mnt)\" != \"$(readlink /proc/self/ns/mnt)\" ]; do sleep 0.05; done
-         mount --bind /proc/$p/ns/mnt {pins}/ns
+         for try in $(seq 200); do mount --bind /proc/$p/ns/mnt {pins}/ns 2>/dev/null && break; sleep 0.05; done
          {runtime} --root {} run --bundle {} {id}",
         root.display(),
         place.display()
