@@ -47,6 +47,7 @@ fn a_tree_with_a_pinned_mount_namespace_is_bound() {
          echo seen > {pins}/inner/file; touch {pins}/ns
          unshare -m sleep 60 & p=$!
          for try in $(seq 200); do mount --bind /proc/$p/ns/mnt {pins}/ns 2>/dev/null && break; sleep 0.05; done
+         mountpoint -q {pins}/ns
          {runtime} --root {} run --bundle {} {id}",
         root.display(),
         place.display()
