@@ -159,7 +159,7 @@ fn every_case(terminal: bool, paths: &[&str]) {
         let bundle = Bundle::new();
         let mut canary = Canary::new(bundle.dir.join("canary"));
         let reporter = bundle.dir.join("reporter");
-        fs::copy(harness::reporter_path(), &reporter).expect("the payload");
+        harness::copy_program(&harness::reporter_path(), &reporter);
         configure(&bundle, path);
         bundle.set("/process/terminal", json!(terminal));
         for kind in KINDS {

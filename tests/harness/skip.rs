@@ -70,7 +70,7 @@ pub fn as_plain_user(test: &str) {
         } else {
             name.into()
         };
-        std::fs::copy(&from, dir.join(&name)).expect("copy");
+        super::copy_program(&from, &dir.join(&name));
         std::fs::set_permissions(dir.join(name), PermissionsExt::from_mode(0o755)).expect("chmod");
     }
     std::fs::create_dir(dir.join("tmp")).expect("folder");
