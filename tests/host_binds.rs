@@ -45,8 +45,13 @@ fn a_tree_with_a_pinned_mount_namespace_is_bound() {
         "set -e; mkdir {pins}; trap 'umount -R {pins} 2>/dev/null; rmdir {pins}; [ -z \"$p\" ] || kill $p' EXIT
          mount -t tmpfs pins {pins}; mkdir {pins}/inner; mount -t tmpfs inner {pins}/inner
          echo seen > {pins}/inner/file; touch {pins}/ns
-         unshare -m sleep 60 & p=$!
-         for try in $(seq 200); do mount --bind /proc/$p/ns/mnt {pins}/ns 2>/dev/null && break; sleep 0.05; done
+         # The kernel pins only namespaces younger than its own, and numbers them by processor: not every one will do.
+         for try in $(seq 50); do
+             unshare -m sleep 60 & p=$!
+             until [ \"$(readlink /proc/$p/ns/mnt)\" != \"$(readlink /proc/self/ns/mnt)\" ]; do sleep 0.05; done
+             mount --bind /proc/$p/ns/mnt {pins}/ns 2>/dev/null && break
+             kill $p; p=
+         done
          mountpoint -q {pins}/ns
          {runtime} --root {} run --bundle {} {id}",
         root.display(),
