@@ -256,7 +256,7 @@ fn devices_are_denied_on_the_unified_hierarchy() {
     only_kiste!();
     requires!(host::is_root(), "mounts and devices");
     for rules in [json!([]), json!([{ "allow": true, "type": "c", "major": 1, "minor": 5, "access": "rwm" }])] {
-        let words = "seq mknod /tmp/disk b 254 0 -- open /tmp/disk -- mknod /tmp/mem c 1 1 -- open /tmp/mem -- open \
+        let words = "seq mknod /dev/disk b 254 0 -- open /dev/disk -- mknod /dev/mem c 1 1 -- open /dev/mem -- open \
                      /dev/null w -- open /dev/urandom";
         let bundle = Bundle::with_args(&words.split_whitespace().collect::<Vec<_>>());
         for set in ["bounding", "effective", "permitted"] {
