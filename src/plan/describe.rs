@@ -13,7 +13,6 @@ pub fn operation(plan: &Plan, operation: Op) -> String {
         Op::ReleaseImage => "let go of kiste's own executable".into(),
         Op::SignalMask(_) => "unblock all signals".into(),
         Op::DefaultSignal(number) => format!("give {} its default action", signal(number)),
-        Op::ParentDeathSignal(number) => format!("ask for {} when the runtime ends", signal(number)),
         Op::NonDumpable => "become non-dumpable: nobody may trace this process".into(),
         Op::CloseOnExec(from) => format!("mark descriptors from {from} on to be closed by execve"),
         Op::JoinCgroup(_) => "move into the next v1 control group".into(),

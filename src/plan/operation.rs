@@ -68,8 +68,6 @@ pub enum Operation {
     SignalMask(u64),
     /// rt_sigaction: a signal that the caller ignored gets its default action again.
     DefaultSignal(i32),
-    /// prctl(PR_SET_PDEATHSIG).
-    ParentDeathSignal(i32),
     /// prctl(PR_SET_DUMPABLE, 0).
     NonDumpable,
     /// close_range(first, ~0, CLOSE_RANGE_CLOEXEC).

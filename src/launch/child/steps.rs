@@ -13,7 +13,6 @@ impl Child<'_> {
             Op::ReleaseImage => self.release_image(),
             Op::SignalMask(mask) => raw::set_signal_mask(mask).named(Call::Sigmask).map(drop),
             Op::DefaultSignal(signal) => raw::default_signal(signal).named(Call::Sigaction).map(drop),
-            Op::ParentDeathSignal(signal) => self.prctl(libc::PR_SET_PDEATHSIG, signal as usize),
             Op::NonDumpable => self.prctl(libc::PR_SET_DUMPABLE, 0),
             Op::CloseOnExec(from) => {
                 raw::close_range(from, u32::MAX, libc::CLOSE_RANGE_CLOEXEC).named(Call::CloseRange).map(drop)
