@@ -105,11 +105,12 @@ impl World {
         String::from_utf8(output.stdout).unwrap()
     }
 
-    /// Standard error of a command that must fail with status 1.
+    /// Standard error of a command that must fail: with status 255 if it is exec, as runc has it, else with 1.
     #[track_caller]
     fn bad(&self, words: &str) -> String {
         let output = self.kiste(words);
-        assert_eq!(output.status.code(), Some(1), "{words}: {output:?}");
+        let expected = if words.starts_with("exec ") { 255 } else { 1 };
+        assert_eq!(output.status.code(), Some(expected), "{words}: {output:?}");
         String::from_utf8(output.stderr).unwrap()
     }
 
@@ -150,6 +151,7 @@ fn a_container_is_shown_killed_and_deleted() {
     assert!(table.contains("sleep"), "{table}");
     assert!(world.bad("ps web -o comm").contains("PID"));
 
+    assert!(world.bad("start web").contains("cannot start an already running container"));
     assert!(world.bad("delete web").contains("not stopped: running"));
     world.good("kill web 0");
     world.good("kill web TERM");
@@ -157,6 +159,8 @@ fn a_container_is_shown_killed_and_deleted() {
     let state = world.state("web");
     assert_eq!((state["status"].as_str(), state["pid"].as_u64()), (Some("stopped"), Some(0)));
     assert!(world.bad("kill web").contains("container not running"));
+    assert!(world.bad("exec web true").contains("cannot exec in a stopped container"));
+    assert!(world.bad("start web").contains("cannot start a container that has stopped"));
     world.good("kill --all web 9");
     world.good("delete web");
     assert!(world.bad("state web").contains("does not exist"));
@@ -201,6 +205,7 @@ fn a_cgroup_is_paused_changed_and_watched() {
     let Some(mut world) = World::with_cgroup("a_cgroup_is_paused_changed_and_watched") else { return };
     world.good("pause web");
     assert_eq!(world.state("web")["status"], "paused");
+    assert!(world.bad("exec web true").contains("cannot exec in a paused container"));
     assert!(world.bad("pause web").contains("paused already"));
     world.good("resume web");
     assert_eq!(world.state("web")["status"], "running");

@@ -6,7 +6,7 @@ use super::arguments::{CalledAs, ExecArguments, Global};
 use super::containers;
 use super::prepare::{self, Prepared};
 use crate::cgroup::Created;
-use crate::error::{Error, Origin, Result};
+use crate::error::{Error, Kind, Origin, Result};
 use crate::intent::{Capabilities, Hooks, NamespaceKind, Placed, Process, from_oci};
 use crate::launch::console::Console;
 use crate::launch::container::{hand_over, state_json, write_pid_file};
@@ -30,11 +30,14 @@ pub fn run(global: &Global, arguments: &ExecArguments) -> anyhow::Result<u8> {
         Status::Running | Status::Created => {}
         Status::Paused if arguments.ignore_paused => {}
         Status::Paused => {
-            return Err(Error::refused(format!("cannot exec in container \"{id}\" that is paused"))
+            return Err(Error::refused(format!("cannot exec in a paused container: \"{id}\""))
                 .hint("resume it, or use --ignore-paused")
                 .into());
         }
-        _ => return Err(containers::not_running(id).into()),
+        _ => {
+            let what = format!("cannot exec in a stopped container: container not running: \"{id}\"");
+            return Err(Error::new(Kind::NotRunning, what).into());
+        }
     }
     let init = record.live_init()?.ok_or_else(|| containers::not_running(id))?;
     let pidfd = init.open_pidfd()?.ok_or_else(|| containers::not_running(id))?;

@@ -176,7 +176,7 @@ pub fn start(global: &Global, id: &Id) -> anyhow::Result<u8> {
         }
         (status, _) => {
             return Err(Error::refused(format!(
-                "cannot start container \"{id}\" that is {status}: only a created one can be"
+                "cannot start an already running container: \"{id}\" is {status}, only a created one can be started"
             ))
             .into());
         }
