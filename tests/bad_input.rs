@@ -47,6 +47,78 @@ fn members_of_no_meaning_to_us_are_passed_over() {
     bundle.run().ok();
 }
 
+/// config.json, exec's process file and update's resources; the misspelt member is missing under its right name.
+#[test]
+fn a_misspelt_member_is_refused_wherever_it_stands() {
+    only_kiste!();
+    for (pointer, meant) in [
+        ("/Mounts", "mounts"),
+        ("/process/noNewPrivilges", "noNewPrivileges"),
+        ("/process/capabilities/efective", "effective"),
+        ("/linux/maskedPath", "maskedPaths"),
+        ("/linux/secomp", "seccomp"),
+        ("/linux/resources", "limit"),
+    ] {
+        let bundle = Bundle::new();
+        let (parent, typed) = pointer.rsplit_once('/').expect("a pointer");
+        if meant == "limit" {
+            bundle.set(pointer, json!({ "memory": { "limti": 1 << 26 } }));
+        } else {
+            bundle.remove(&format!("{parent}/{meant}")).set(pointer, json!([]));
+        }
+        let typed = if meant == "limit" { "/linux/resources/memory/limti" } else { typed };
+        refused(&bundle, bundle.create(), &[typed, &format!("did you mean \"{meant}\"?")]);
+        refused(&bundle, bundle.run(), &[typed]);
+    }
+
+    let bundle = Bundle::with_args(&["sleep"]);
+    bundle.launch();
+    let file = bundle.dir.join("process.json");
+    fs::write(&file, r#"{"args":["/init"],"cwd":"/","noNewPrivilege":true}"#).expect("a process file");
+    let output = bundle.call(&["exec", "--process", file.to_str().expect("UTF-8"), &bundle.id]);
+    output.fails_with(&["/noNewPrivilege:", "did you mean \"noNewPrivileges\"?"]).code(255);
+    let file = bundle.dir.join("resources.json");
+    fs::write(&file, r#"{"pids":{"limits":10}}"#).expect("a resources file");
+    let output = bundle.call(&["update", "-r", file.to_str().expect("UTF-8"), &bundle.id]);
+    output.fails_with(&["/pids/limits:", "did you mean \"limit\"?"]).code(1);
+}
+
+#[test]
+fn strictness_refuses_every_unknown_member() {
+    only_kiste!();
+    let mut bundle = Bundle::with_args(&["sleep"]);
+    bundle.set("/linux/somethingNew", json!(true));
+    bundle.launch();
+    bundle.runtime.options.push("--strict".into());
+    // What was taken once stays usable.
+    bundle.exec(&["exit", "0"]).ok();
+    let file = |name: &str, text: &str| {
+        let path = bundle.dir.join(name);
+        fs::write(&path, text).expect("a file");
+        path.to_str().expect("UTF-8").to_owned()
+    };
+    let process = file("process.json", r#"{"args":["/init","exit","0"],"cwd":"/","somethingNew":true}"#);
+    let process = ["exec", "--process", &process, &bundle.id];
+    let resources = file("resources.json", r#"{"somethingNew":{"a":true}}"#);
+    let resources = ["update", "-r", &resources, &bundle.id];
+    bundle.call(&process).fails_with(&["/somethingNew: unknown field"]).code(255);
+    bundle.call(&resources).fails_with(&["/somethingNew: unknown field"]).code(1);
+    bundle.runtime.options.pop();
+    for words in [&process, &resources] {
+        let output = bundle.call(words).ok();
+        assert!(output.err.contains("/somethingNew: unknown, ignored"), "{}", output.err);
+    }
+
+    let mut bundle = Bundle::new();
+    bundle.runtime.options.push("--strict".into());
+    bundle.create().ok();
+    bundle.call(&["delete", "--force", &bundle.id]).ok();
+    bundle.set("/org.example.extension", json!(1));
+    refused(&bundle, bundle.create(), &["/org.example.extension: unknown field"]);
+    let directory = bundle.config_path().parent().expect("a bundle").to_str().expect("UTF-8").to_owned();
+    refused(&bundle, bundle.call(&["explain", "--bundle", &directory, &bundle.id]), &["/org.example.extension"]);
+}
+
 #[test]
 fn a_member_given_twice_is_refused() {
     only_kiste!();

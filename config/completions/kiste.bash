@@ -71,7 +71,7 @@ _kiste() {
 
     case "${cmd}" in
         kiste)
-            opts="-v -h --debug --log --log-format --log-level --root --systemd-cgroup --cgroup-manager --rootless --criu --version --help create start run exec state list ps kill delete pause resume update events explain spec features"
+            opts="-v -h --debug --log --log-format --log-level --root --systemd-cgroup --cgroup-manager --rootless --strict --criu --version --help create start run exec state list ps kill delete pause resume update events explain spec features"
             if [[ ${cur} == -* || ${COMP_CWORD} -eq 1 ]] ; then
                 COMPREPLY=( $(compgen -W "${opts}" -- "${cur}") )
                 return 0

@@ -1,6 +1,6 @@
 # Print an optspec for argparse to handle cmd's options that are independent of any subcommand.
 function __fish_kiste_global_optspecs
-    string join \n debug log= log-format= log-level= root= systemd-cgroup cgroup-manager= rootless= criu= v/version h/help
+    string join \n debug log= log-format= log-level= root= systemd-cgroup cgroup-manager= rootless= strict criu= v/version h/help
 end
 
 function __fish_kiste_needs_command
@@ -40,6 +40,7 @@ false\t''"
 complete -c kiste -n "__fish_kiste_needs_command" -l criu -d 'Accepted as in older releases of runc; has no effect' -r
 complete -c kiste -n "__fish_kiste_needs_command" -l debug -d 'Log what is done, not only what fails'
 complete -c kiste -n "__fish_kiste_needs_command" -l systemd-cgroup -d 'Let systemd make the container\'s cgroup'
+complete -c kiste -n "__fish_kiste_needs_command" -l strict -d 'Refuse every unknown field of a configuration'
 complete -c kiste -n "__fish_kiste_needs_command" -s v -l version -d 'Print the version and exit'
 complete -c kiste -n "__fish_kiste_needs_command" -s h -l help -d 'Print help (see more with \'--help\')'
 complete -c kiste -n "__fish_kiste_needs_command" -f -a "create" -d 'Create a container'

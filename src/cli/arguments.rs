@@ -2,6 +2,7 @@
 //! paths are as given.
 
 use super::words::Id;
+use crate::intent::from_oci::Unknown;
 use crate::log;
 use std::ffi::OsString;
 use std::path::PathBuf;
@@ -55,6 +56,8 @@ pub struct Global {
     pub cgroup_manager: CgroupManager,
     /// `--rootless`.
     pub rootless: Rootless,
+    /// `--strict`: what is made of unknown fields of a configuration.
+    pub unknown: Unknown,
 }
 
 /// The whole command line.

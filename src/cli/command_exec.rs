@@ -126,7 +126,7 @@ fn sub_groups(arguments: &ExecArguments) -> Result<Vec<(Option<String>, String)>
 /// The process: a file's, or the container's own with what the options change.
 fn process(global: &Global, arguments: &ExecArguments, prepared: &Prepared) -> Result<Process> {
     if let Some(path) = &arguments.process {
-        let (mut process, warnings) = from_oci::read_process(&prepare::read_config(path)?)?;
+        let (mut process, warnings) = from_oci::read_process(&prepare::read_config(path)?, global.unknown)?;
         warnings.iter().for_each(|warning| crate::log::warning(warning));
         check_ids(&process, prepared)?;
         process.terminal |= arguments.terminal;

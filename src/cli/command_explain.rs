@@ -15,7 +15,7 @@ pub fn run(global: &Global, arguments: &ExplainArguments) -> anyhow::Result<u8> 
         Some(path) => Some(read(path)?),
         None => None,
     };
-    let prepared = prepare::prepare(&arguments.run, machine)?;
+    let prepared = prepare::prepare(global, &arguments.run, machine)?;
     let plan = command_run::explained(global, &arguments.run, &prepared)?;
     let text = match arguments.format {
         Format::Text => explain::text(&plan),

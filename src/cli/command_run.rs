@@ -23,7 +23,7 @@ use crate::state::{Container, Outcome, Record, Status, open_gate};
 /// Whatever is wrong with the input or refused by the kernel; nothing is left.
 pub fn create(global: &Global, arguments: &RunArguments) -> anyhow::Result<u8> {
     prepare::protect()?;
-    let prepared = prepare::prepare(arguments, None)?;
+    let prepared = prepare::prepare(global, arguments, None)?;
     if prepared.intent.process.is_none() {
         return Err(Error::input("the configuration has no process")
             .at(&crate::error::Origin::fixed("/process"))
@@ -40,7 +40,7 @@ pub fn create(global: &Global, arguments: &RunArguments) -> anyhow::Result<u8> {
 /// As [`create`], and a payload that can't be executed.
 pub fn run(global: &Global, arguments: &RunArguments) -> anyhow::Result<u8> {
     prepare::protect()?;
-    let prepared = prepare::prepare(arguments, None)?;
+    let prepared = prepare::prepare(global, arguments, None)?;
     let stay = if arguments.detach { Stay::Detached } else { Stay::Foreground };
     let blocked = Blocked::all()?;
     if stay == Stay::Foreground && !prepared.intent.makes(NamespaceKind::Pid) {

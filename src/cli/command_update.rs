@@ -8,7 +8,7 @@ use super::containers;
 use crate::cgroup::{self, Resources};
 use crate::error::{Error, Origin, Result};
 use crate::host::{Facts, Needs};
-use crate::intent::from_oci;
+use crate::intent::from_oci::{self, Unknown};
 use crate::log;
 use crate::state::{Container, Record, Status};
 use serde_json::{Map, Value, json};
@@ -37,7 +37,7 @@ pub fn run(global: &Global, arguments: UpdateArguments) -> anyhow::Result<u8> {
         Limits::StandardInput => read(std::io::stdin(), Path::new("standard input"))?,
         Limits::Options(options) => from_options(options).to_string().into_bytes(),
     };
-    let (mut changed, warnings) = from_oci::read_resources(&text)?;
+    let (mut changed, warnings) = from_oci::read_resources(&text, global.unknown)?;
     warnings.iter().for_each(|warning| log::warning(warning));
     // Callers send the whole object they keep: device rules in it are not meant as a change.
     changed.devices.clear();
@@ -147,7 +147,7 @@ fn now(container: &Container, record: &Record) -> Result<Resources> {
     }
     match all {
         Value::Null => Ok(Resources::default()),
-        all => from_oci::resources_from_oci(all.to_string().as_bytes()),
+        all => from_oci::read_resources(all.to_string().as_bytes(), Unknown::Stored).map(|(resources, _)| resources),
     }
 }
 

@@ -6,6 +6,7 @@ use super::pattern::Pattern;
 use super::words::{self, Id};
 use super::{Exit, normalise, options};
 use crate::error::{Error, Origin, Result};
+use crate::intent::from_oci::Unknown;
 use crate::log;
 use clap::ArgMatches;
 use std::ffi::{OsStr, OsString};
@@ -118,7 +119,9 @@ fn global(called_as: CalledAs, matches: &ArgMatches, settings: &mut log::Setting
         Some("false") => Rootless::No,
         _ => Rootless::Auto,
     };
-    Ok(Global { called_as, root: path(matches, "root"), log: settings.clone(), cgroup_manager: manager, rootless })
+    let unknown = if matches.get_flag("strict") { Unknown::Refused } else { Unknown::Reported };
+    let (root, log) = (path(matches, "root"), settings.clone());
+    Ok(Global { called_as, root, log, cgroup_manager: manager, rootless, unknown })
 }
 
 fn command(name: &str, global: &Global, matches: &ArgMatches) -> Result<Command> {

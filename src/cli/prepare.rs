@@ -8,8 +8,9 @@ use super::arguments::{CgroupManager, Global, RunArguments, Source};
 use crate::cgroup::Layout;
 use crate::error::{Error, Origin, Result};
 use crate::host::{Facts, Helper, Needs, Subordinate};
+use crate::intent::from_oci::{self, Unknown};
 use crate::intent::host_view::{HostView, host_view};
-use crate::intent::{Intent, NamespaceKind, RootKind, from_oci};
+use crate::intent::{Intent, NamespaceKind, RootKind};
 pub(super) use crate::launch::own_image::protect;
 use crate::lowering::{CgroupDriver, Console, HostEntry, HostEntryKind, Machine, Request};
 
@@ -41,12 +42,12 @@ pub(super) struct Prepared {
 ///
 /// # Errors
 /// What is wrong with the input, with its place.
-pub(super) fn prepare(arguments: &RunArguments, machine: Option<Machine>) -> Result<Prepared> {
+pub(super) fn prepare(global: &Global, arguments: &RunArguments, machine: Option<Machine>) -> Result<Prepared> {
     let facts = machine.as_ref().map(|machine| machine.facts.clone());
     let (mut intent, config, bundle, mut facts) = match &arguments.source {
         Source::Bundle { directory, config } => {
             let (bundle, config) = read_bundle(directory, config.as_deref())?;
-            let intent = from_oci::from_oci(&config, &bundle)?;
+            let intent = from_oci::read_config(&config, &bundle, global.unknown)?;
             let needs = needs(&intent);
             (intent, config, bundle, facts.map_or_else(|| Facts::for_start(&needs), Ok)?)
         }
@@ -209,7 +210,7 @@ pub(super) fn stored_intent(config: &[u8], bundle: &Path) -> Result<Intent> {
             .map_err(|error| Error::refused(format!("the stored configuration is damaged: {error}")))?;
         return host_view(stored.wanted);
     }
-    from_oci::from_oci(config, bundle)
+    from_oci::read_config(config, bundle, Unknown::Stored)
 }
 
 /// A stored container, prepared again: for `exec` and for the words of a failed `start`.

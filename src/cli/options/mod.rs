@@ -237,6 +237,13 @@ pub const GLOBAL: &[OptionRow] = &[
     value("rootless", "WHEN", "Whether missing rights to cgroups are forgiven")
         .choices(&["auto", "true", "false"])
         .detail("auto forgives them when kiste was not started by the host's root."),
+    flag("strict", "Refuse every unknown field of a configuration")
+        .detail(
+            "Without it an unknown field of config.json, of exec's process file or of update's resources is a warning \
+             that names its place, as the runtime specification demands, and only one that looks like a misspelt \
+             field is refused: what it says would be lost.",
+        )
+        .of(Contract::Kiste),
     value("criu", "PATH", "Accepted as in older releases of runc; has no effect").hidden().of(Contract::Runc),
     OptionRow { other_shorts: &['V'], ..flag("version", "Print the version and exit").short('v') },
 ];

@@ -5,8 +5,9 @@
 //! ```
 //!
 //! # Policy
-//! - Unknown members are warnings (the spec's "Extensibility"), with a guess at what was meant; equal keys, wrong types and
-//!   unknown words are errors. `null` is absence. Sections of other platforms are passed over.
+//! - Unknown members are warnings (the spec's "Extensibility"), misspelt ones errors, with [`Unknown::Refused`] both are
+//!   (`reader` says why); equal keys, wrong types and unknown words are errors. `null` is absence. Sections of other
+//!   platforms are passed over.
 //! - A capability of the right form but unknown is a warning, as the spec says; any other unknown word is an error,
 //!   since leaving it out would change what is confined.
 //! - What is understood but cannot be given is listed in [`Intent::unsupported`].
@@ -41,8 +42,8 @@ use std::path::Path;
 use json::shown;
 pub use paths::clean as clean_path;
 pub use process::RLIMITS;
-pub use reader::nearest;
 use reader::{Node, Notes};
+pub use reader::{Unknown, nearest};
 
 use super::process::Process;
 use super::{Intent, Root, RootKind, contradictions};
@@ -73,8 +74,16 @@ const KNOWN: &[&str] = &[
 /// # Errors
 /// One [`crate::error::Kind::Input`] error with the JSON pointer of the first wrong place.
 pub fn from_oci(text: &[u8], bundle: &Path) -> Result<Intent> {
+    read_config(text, bundle, Unknown::default())
+}
+
+/// [`from_oci`], and what is made of unknown members.
+///
+/// # Errors
+/// As [`from_oci`].
+pub fn read_config(text: &[u8], bundle: &Path, unknown: Unknown) -> Result<Intent> {
     let value = json::parse(text, "config.json")?;
-    let notes = Notes::default();
+    let notes = Notes { unknown, ..Notes::default() };
     let mut intent = read(Node::root(&value, &notes), bundle)?;
     intent.unsupported = notes.unsupported.into_inner();
     intent.warnings = notes.warnings.into_inner();
@@ -87,16 +96,16 @@ pub fn from_oci(text: &[u8], bundle: &Path) -> Result<Intent> {
 /// # Errors
 /// As [`from_oci`].
 pub fn process_from_oci(text: &[u8]) -> Result<Process> {
-    read_process(text).map(|(process, _)| process)
+    read_process(text, Unknown::default()).map(|(process, _)| process)
 }
 
-/// [`process_from_oci`] with its warnings.
+/// [`process_from_oci`] with its warnings, and what is made of unknown members.
 ///
 /// # Errors
 /// As [`from_oci`].
-pub fn read_process(text: &[u8]) -> Result<(Process, Vec<String>)> {
+pub fn read_process(text: &[u8], unknown: Unknown) -> Result<(Process, Vec<String>)> {
     let value = json::parse(text, "process file")?;
-    let notes = Notes::default();
+    let notes = Notes { unknown, ..Notes::default() };
     let process = process::read(Node::root(&value, &notes))?;
     contradictions::process(&process)?;
     Ok((process, notes.warnings.into_inner()))
@@ -115,16 +124,16 @@ pub fn check_process(process: &Process) -> Result<()> {
 /// # Errors
 /// As [`from_oci`].
 pub fn resources_from_oci(text: &[u8]) -> Result<Resources> {
-    read_resources(text).map(|(resources, _)| resources)
+    read_resources(text, Unknown::default()).map(|(resources, _)| resources)
 }
 
-/// [`resources_from_oci`] with its warnings.
+/// [`resources_from_oci`] with its warnings, and what is made of unknown members.
 ///
 /// # Errors
 /// As [`from_oci`].
-pub fn read_resources(text: &[u8]) -> Result<(Resources, Vec<String>)> {
+pub fn read_resources(text: &[u8], unknown: Unknown) -> Result<(Resources, Vec<String>)> {
     let value = json::parse(text, "resources file")?;
-    let notes = Notes::default();
+    let notes = Notes { unknown, ..Notes::default() };
     let resources = resources::read(Node::root(&value, &notes))?;
     contradictions::resources(&resources)?;
     Ok((resources, notes.warnings.into_inner()))

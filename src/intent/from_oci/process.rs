@@ -272,11 +272,13 @@ fn affinity(node: Node<'_>) -> Result<Affinity> {
 
 #[cfg(test)]
 mod tests {
+    use super::super::Unknown;
     use super::*;
     use crate::intent::from_oci::read_process;
 
     fn with(extra: &str) -> Result<Process> {
-        read_process(format!(r#"{{"args":["sh"],"cwd":"/"{extra}}}"#).as_bytes()).map(|(process, _)| process)
+        read_process(format!(r#"{{"args":["sh"],"cwd":"/"{extra}}}"#).as_bytes(), Unknown::Reported)
+            .map(|(process, _)| process)
     }
 
     fn refusal(extra: &str) -> String {
@@ -354,7 +356,7 @@ mod tests {
 
     #[test]
     fn program_and_directory_are_needed() {
-        let refusal = |text: &str| read_process(text.as_bytes()).unwrap_err().to_string();
+        let refusal = |text: &str| read_process(text.as_bytes(), Unknown::Reported).unwrap_err().to_string();
         assert!(refusal(r#"{"cwd":"/"}"#).starts_with("/args: missing"));
         assert!(refusal(r#"{"cwd":"/","args":[]}"#).starts_with("/args: no program"));
         assert!(refusal(r#"{"cwd":"/","args":[""]}"#).starts_with("/args: no program"));
@@ -367,7 +369,7 @@ mod tests {
     fn newer_capabilities_are_warnings_and_vain_ambient_ones_left_out() {
         let text = r#"{"args":["a"],"cwd":"/","capabilities":{"bounding":["CAP_NEW_THING","CAP_SYS_ADMN"],
             "ambient":["CAP_KILL"]}}"#;
-        let (process, warnings) = read_process(text.as_bytes()).unwrap();
+        let (process, warnings) = read_process(text.as_bytes(), Unknown::Reported).unwrap();
         assert_eq!(process.capabilities, Capabilities::default());
         assert_eq!(warnings[0], "/capabilities/bounding/0: unknown capability CAP_NEW_THING, left out");
         assert!(warnings[1].ends_with("CAP_SYS_ADMN, left out (did you mean \"CAP_SYS_ADMIN\"?)"));

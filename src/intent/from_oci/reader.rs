@@ -1,7 +1,11 @@
 //! Reading the tree: every value knows its place, so that a wrong one is named by its JSON pointer.
 //!
-//! An unknown member is a warning, not an error: the runtime-spec's section on extensibility demands that unknown
-//! properties are ignored, and newer callers write newer fields.
+//! # Unknown members
+//! The runtime-spec's section on extensibility forbids an error for an unknown property, and newer callers write newer
+//! fields: so it is a warning that names its place. One case is no extension: a name one slip of the hand away from a
+//! member that this object could have and hasn't (`noNewPrivilges`, `Capabilities`, `maskedPath`). What it says would be
+//! lost, and what gets lost there is mostly a reduction of rights. That is an error, as is, with [`Unknown::Refused`],
+//! every unknown member.
 
 use std::borrow::Cow;
 use std::cell::RefCell;
@@ -14,9 +18,24 @@ use crate::intent::Placed;
 /// The most warnings kept: whoever has more learns nothing from the rest.
 const MOST_WARNINGS: usize = 100;
 
+/// What is made of a member that the reader doesn't know.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
+pub enum Unknown {
+    /// An error: `--strict`.
+    Refused,
+    /// A warning, but an error if it looks like a misspelt member that is missing: what a caller hands over.
+    #[default]
+    Reported,
+    /// A warning: what kiste stored itself, perhaps in an older version, and took then. A container must not become
+    /// unusable because this version knows more names.
+    Stored,
+}
+
 /// What reading collects beside the values.
 #[derive(Debug, Default)]
 pub struct Notes {
+    /// What is made of unknown members.
+    pub unknown: Unknown,
     /// Sentences for [`crate::intent::Intent::warnings`].
     pub warnings: RefCell<Vec<String>>,
     /// Places of [`crate::intent::Intent::unsupported`].
@@ -157,20 +176,39 @@ impl<'n> Node<'n> {
         Ok(())
     }
 
-    /// An object whose keys are the specification's. Others are warned about, with a guess at what was meant.
+    /// An object whose keys are the specification's; what becomes of others, [`Unknown`] says.
     pub fn object(self, known: &'static [&'static str]) -> Result<Object<'n>> {
         let Value::Object(members) = self.value else { return Err(self.wanted("an object")) };
         for (key, value) in members {
-            // A flood of unknown keys must not cost a guess each.
-            if !known.contains(&key.as_ref()) && self.notes.warnings.borrow().len() <= MOST_WARNINGS {
+            if !known.contains(&key.as_ref()) {
                 let node = Node { value, place: &Place::Member(self.place, key), notes: self.notes };
-                match nearest(key, known.iter().copied()) {
-                    Some(word) => node.warn(format!("unknown, ignored (did you mean {word:?}?)")),
-                    None => node.warn("unknown, ignored"),
-                }
+                node.unknown(key, known, members)?;
             }
         }
         Ok(Object { members, place: self.place, notes: self.notes })
+    }
+
+    /// This node is the member `key` of an object that knows no such member.
+    fn unknown(self, key: &str, known: &'static [&'static str], members: &[(Cow<'_, str>, Value<'_>)]) -> Result<()> {
+        let absent = |word: &&str| !members.iter().any(|(name, _)| name == word);
+        let misspelt = match self.notes.unknown {
+            Unknown::Stored => None,
+            _ => known.iter().copied().filter(|word| one_slip(key, word)).find(absent),
+        };
+        if let Some(word) = misspelt {
+            return Err(self.error("unknown field").hint(format!("did you mean {word:?}?")));
+        }
+        if self.notes.unknown == Unknown::Refused {
+            return Err(self.error("unknown field").hint("--strict refuses every one"));
+        }
+        // A flood of unknown keys must not cost a guess each.
+        if self.notes.warnings.borrow().len() <= MOST_WARNINGS {
+            match nearest(key, known.iter().copied()) {
+                Some(word) => self.warn(format!("unknown, ignored (did you mean {word:?}?)")),
+                None => self.warn("unknown, ignored"),
+            }
+        }
+        Ok(())
     }
 }
 
@@ -262,6 +300,26 @@ pub fn nearest<'w>(typed: &str, words: impl Iterator<Item = &'w str>) -> Option<
         .map(|(_, word)| word)
 }
 
+/// Whether the typed word is that word but for its case, or for one letter too many, too few, wrong, or exchanged with its
+/// neighbour. Of a word with one or two letters too little would remain to recognise it by.
+fn one_slip(typed: &str, word: &str) -> bool {
+    let (a, b) = (typed.as_bytes(), word.as_bytes());
+    if a.eq_ignore_ascii_case(b) {
+        return true;
+    }
+    if b.len() < 3 || a.len().abs_diff(b.len()) > 1 {
+        return false;
+    }
+    let same = a.iter().zip(b).take_while(|(x, y)| x == y).count();
+    let (a, b) = (&a[same..], &b[same..]);
+    let same = a.iter().rev().zip(b.iter().rev()).take_while(|(x, y)| x == y).count();
+    match (&a[..a.len() - same], &b[..b.len() - same]) {
+        ([], [_]) | ([_], []) | ([_], [_]) => true,
+        ([first, second], [x, y]) => first == y && second == x,
+        _ => false,
+    }
+}
+
 /// Levenshtein's distance, if it is at most `most`.
 fn distance(a: &str, b: &str, most: usize) -> Option<usize> {
     let (a, b) = (a.as_bytes(), b.as_bytes());
@@ -287,8 +345,12 @@ mod tests {
     use super::*;
 
     fn read<T>(text: &str, with: impl FnOnce(Node<'_>) -> Result<T>) -> (Result<T>, Vec<String>) {
+        read_as(text, Unknown::Reported, with)
+    }
+
+    fn read_as<T>(text: &str, unknown: Unknown, with: impl FnOnce(Node<'_>) -> Result<T>) -> (Result<T>, Vec<String>) {
         let value = json::parse(text.as_bytes(), "t").unwrap();
-        let notes = Notes::default();
+        let notes = Notes { unknown, ..Notes::default() };
         let result = with(Node::root(&value, &notes));
         (result, notes.warnings.into_inner())
     }
@@ -305,14 +367,59 @@ mod tests {
         assert_eq!(read("18446744073709551615", unsigned).0.unwrap(), u64::MAX);
     }
 
+    const FIELDS: &[&str] = &["hostname", "mounts", "noNewPrivileges", "op"];
+
     #[test]
     fn unknown_members_are_warnings_with_a_guess() {
         let (result, warnings) =
-            read(r#"{"hostnme":"x","new":1,"Mounts":[]}"#, |node| node.object(&["hostname", "mounts"]).map(|_| ()));
+            read(r#"{"hostne":"x","new":1,"Mounts":[],"mounts":[],"on":1}"#, |node| node.object(FIELDS).map(|_| ()));
         result.unwrap();
-        assert_eq!(warnings[0], "/hostnme: unknown, ignored (did you mean \"hostname\"?)");
+        assert_eq!(warnings[0], "/hostne: unknown, ignored (did you mean \"hostname\"?)", "two letters");
         assert_eq!(warnings[1], "/new: unknown, ignored");
-        assert_eq!(warnings[2], "/Mounts: unknown, ignored (did you mean \"mounts\"?)");
+        assert_eq!(warnings[2], "/Mounts: unknown, ignored (did you mean \"mounts\"?)", "the right one is there, too");
+        assert_eq!(warnings[3], "/on: unknown, ignored", "too short to be recognised");
+        assert_eq!(warnings.len(), 4);
+    }
+
+    #[test]
+    fn a_misspelt_member_is_an_error() {
+        for (typed, meant) in [
+            ("hostnme", "hostname"),
+            ("hosttname", "hostname"),
+            ("hostnane", "hostname"),
+            ("hsotname", "hostname"),
+            ("HostName", "hostname"),
+            ("mount", "mounts"),
+            ("noNewPrivilges", "noNewPrivileges"),
+            ("NoNewPrivileges", "noNewPrivileges"),
+            ("OP", "op"),
+        ] {
+            let text = format!(r#"{{"new":1,"{typed}":true}}"#);
+            for unknown in [Unknown::Reported, Unknown::Refused] {
+                let text = text.replace("\"new\":1,", if unknown == Unknown::Refused { "" } else { "\"new\":1," });
+                let (result, _) = read_as(&text, unknown, |node| node.object(FIELDS).map(|_| ()));
+                let said = result.unwrap_err().to_string();
+                assert_eq!(said, format!("/{typed}: unknown field (did you mean {meant:?}?)"));
+            }
+            let (result, warnings) = read_as(&text, Unknown::Stored, |node| node.object(FIELDS).map(|_| ()));
+            result.unwrap();
+            assert_eq!(warnings.len(), 2, "what is stored was taken once: {warnings:?}");
+        }
+    }
+
+    #[test]
+    fn a_misspelt_member_behind_a_flood_is_still_an_error() {
+        let flood: String = (0..1000).map(|n| format!("\"x{n}\":0,")).collect();
+        let (result, _) = read(&format!(r#"{{{flood}"mountz":[]}}"#), |node| node.object(FIELDS).map(|_| ()));
+        assert!(result.unwrap_err().to_string().starts_with("/mountz: unknown field"));
+    }
+
+    #[test]
+    fn strictness_refuses_every_unknown_member() {
+        let (result, _) = read_as(r#"{"a":{"new":1}}"#, Unknown::Refused, |node| {
+            node.object(&["a"])?.get("a", |a| a.object(FIELDS).map(|_| ()))
+        });
+        assert_eq!(result.unwrap_err().to_string(), "/a/new: unknown field (--strict refuses every one)");
     }
 
     #[test]
