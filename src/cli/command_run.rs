@@ -187,6 +187,11 @@ pub fn start(global: &Global, id: &Id) -> anyhow::Result<u8> {
         None => None,
     };
     match open_gate(&container, std::os::fd::AsFd::as_fd(&pidfd))? {
+        Outcome::Started if init.ended_before_exec()? => {
+            return Err(Error::refused("the container's process was killed before it executed its program")
+                .hint("its memory limit may be too small, its seccomp profile may kill execve, or somebody killed it")
+                .into());
+        }
         Outcome::Started => {}
         Outcome::Failed(report) => return Err(failure(global, &container, &record, &report)?.into()),
     }

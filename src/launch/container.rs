@@ -195,7 +195,7 @@ pub fn hand_over(intent: &Intent, listener: &OwnedFd, state: &serde_json::Value,
 /// F: the record, the pid file.
 fn finish(reserved: &mut Reserved, making: &Making<'_>, record: &mut Record, launched: &Launched) -> Result<()> {
     // A payload that has ended already has left a zombie, whose start time is still there.
-    record.init = Some(ProcessIdentity::read(launched.init.pid)?);
+    record.init = Some(launched.identity.map_or_else(|| ProcessIdentity::read(launched.init.pid), Ok)?);
     record.phase = Phase::Created;
     reserved.write_record(record)?;
     if let Some(path) = making.pidfd_socket {

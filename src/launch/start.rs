@@ -8,6 +8,7 @@ use nix::sys::socket::{AddressFamily, ControlMessageOwned, MsgFlags, SockFlag, S
 
 use super::child::Child;
 use super::opening::Slots;
+use super::wait::exit_status;
 use crate::error::{Error, Result};
 use crate::kernel::abi::CLONE_PARENT;
 use crate::kernel::own_image::{self, Detached};
@@ -16,6 +17,7 @@ use crate::kernel::raw;
 use crate::kernel::strings::{Environment, Strings};
 use crate::plan::report::{Message, Record, SIZE, WORDS};
 use crate::plan::{Barrier, Operation, OwnImage, Plan};
+use crate::state::ProcessIdentity;
 
 /// A launched child.
 #[derive(Debug)]
@@ -24,6 +26,8 @@ pub struct Launched {
     pub init: Forked,
     /// The master of its terminal (foreground).
     pub terminal: Option<OwnedFd>,
+    /// Who it is, read once it ran; absent while it waits for `start`.
+    pub identity: Option<ProcessIdentity>,
     /// Where a child that is ready waits to hear that it is recorded.
     waiting: Option<OwnedFd>,
 }
@@ -36,8 +40,8 @@ impl Launched {
     /// When the child is gone.
     pub fn release(&mut self) -> Result<()> {
         match self.waiting.take() {
-            Some(socket) => go_on(&socket),
-            None => Ok(()),
+            Some(socket) if !go_on(&socket) => Err(lost(&self.init)),
+            _ => Ok(()),
         }
     }
 }
@@ -65,17 +69,41 @@ pub fn start(
         .map_err(|errno| Error::refused("cannot make a socket pair").call("socketpair", errno as i32))?;
     let forked = clone(plan, slots, cgroup, (&ours, &theirs))?;
     drop(theirs);
-    let met = listen(plan, &ours, |event| meet(event, &forked));
+    let met = listen(plan, &ours, |event| meet(event, &forked)).and_then(|(heard, terminal)| match heard {
+        Heard::Ready => Ok(Some((None, terminal))),
+        Heard::Lost => Ok(None),
+        // The start time is wanted for the record anyway: whether it runs comes along.
+        Heard::End => ProcessIdentity::read_after_exec(forked.pid)
+            .map(|(identity, lost)| (!lost).then_some((Some(identity), terminal))),
+    });
     match met {
-        Ok(terminal) => {
+        Ok(Some((identity, terminal))) => {
             let waiting = is_gated(plan).then_some(ours);
-            Ok(Launched { init: forked, terminal, waiting })
+            Ok(Launched { init: forked, terminal, identity, waiting })
         }
+        Ok(None) => Err(lost(&forked)),
         Err(error) => {
-            let _ = raw::pidfd_send_signal(forked.pidfd.as_raw_fd(), libc::SIGKILL);
-            let _ = raw::wait4(forked.pid, libc::__WALL);
+            forked.end();
             Err(error)
         }
+    }
+}
+
+/// A child that ended before it executed anything, without a word: killed, from outside, for want of memory or by its own
+/// filter. runc and crun give status 1 for it, too: nothing of the container has run whose status could be passed on.
+fn lost(child: &Forked) -> Error {
+    let status = raw::wait4(child.pid, libc::__WALL).map_or(0, |(_, status)| status);
+    let never = "before it executed its program";
+    if !libc::WIFSIGNALED(status) {
+        return Error::refused(format!("the container's process ended with status {} {never}", exit_status(status)));
+    }
+    let signal = libc::WTERMSIG(status);
+    let name = nix::sys::signal::Signal::try_from(signal).map_or("a signal", nix::sys::signal::Signal::as_str);
+    let error = Error::refused(format!("the container's process was killed by {name} ({signal}) {never}"));
+    match signal {
+        libc::SIGKILL => error.hint("its memory limit may be too small to start in, or somebody killed it"),
+        libc::SIGSYS => error.hint("its seccomp profile kills a system call that the start needs, as execve"),
+        _ => error,
     }
 }
 
@@ -290,26 +318,36 @@ fn is_gated(plan: &Plan) -> bool {
     plan.child.iter().any(|step| step.operation == Operation::Ready)
 }
 
-/// The byte that a child waits for.
-fn go_on(socket: &OwnedFd) -> Result<()> {
-    raw::send(socket.as_raw_fd(), &[1])
-        .map(drop)
-        .map_err(|errno| Error::refused("the container's process is gone").call("send", errno))
+/// The byte that a child waits for; false when the child is gone, which alone can keep it from arriving.
+fn go_on(socket: &OwnedFd) -> bool {
+    raw::send(socket.as_raw_fd(), &[1]).is_ok()
 }
 
-/// Hears the child until it is ready or has become the payload.
-fn listen(plan: &Plan, socket: &OwnedFd, mut meet: impl FnMut(Event) -> Result<()>) -> Result<Option<OwnedFd>> {
+/// How the child's report ended.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+enum Heard {
+    /// It waits to be recorded.
+    Ready,
+    /// The end-of-file that execve leaves, or a death where it was expected.
+    End,
+    /// An end-of-file where the child still had to be met.
+    Lost,
+}
+
+/// Hears the child until it is ready or has become the payload; the master of its terminal.
+fn listen(
+    plan: &Plan,
+    socket: &OwnedFd,
+    mut meet: impl FnMut(Event) -> Result<()>,
+) -> Result<(Heard, Option<OwnedFd>)> {
     let gated = is_gated(plan);
     let mut expected = plan.barriers.iter().map(|entry| entry.0);
     let mut terminal = None;
     loop {
         let Some((record, descriptor)) = receive(socket)? else {
             // Its end is what execve leaves, too: but not before it has been everywhere it had to be met.
-            if gated || expected.next().is_some() {
-                return Err(Error::refused("the container's process ended before it was ready")
-                    .hint("it was killed: its memory limit may be too small to start in"));
-            }
-            return Ok(terminal);
+            let lost = gated || expected.next().is_some();
+            return Ok((if lost { Heard::Lost } else { Heard::End }, terminal));
         };
         match record.message {
             Message::Reached(_) => {
@@ -317,14 +355,16 @@ fn listen(plan: &Plan, socket: &OwnedFd, mut meet: impl FnMut(Event) -> Result<(
                     return Err(Error::refused("the container's process spoke out of turn"));
                 };
                 meet(Event::Barrier(barrier))?;
-                go_on(socket)?;
+                if !go_on(socket) {
+                    return Ok((Heard::Lost, terminal));
+                }
             }
             Message::Terminal => terminal = descriptor,
             Message::Listener => {
                 let listener = descriptor.ok_or_else(|| Error::refused("the seccomp listener did not come along"))?;
                 meet(Event::Listener(listener))?;
             }
-            Message::Ready => return Ok(terminal),
+            Message::Ready => return Ok((Heard::Ready, terminal)),
             Message::Failed => return Err(crate::plan::explain::failure(plan, &record)),
         }
     }
@@ -341,6 +381,8 @@ fn receive(socket: &OwnedFd) -> Result<Option<(Record, Option<OwnedFd>)>> {
     let message = loop {
         match recvmsg::<()>(socket.as_fd().as_raw_fd(), &mut slices, Some(&mut control), flags) {
             Err(nix::errno::Errno::EINTR) => {}
+            // It ended without having read our byte (unix(7)).
+            Err(nix::errno::Errno::ECONNRESET) => return Ok(None),
             other => break other.map_err(failed)?,
         }
     };

@@ -32,10 +32,10 @@ pub struct GateEnds {
 /// What became of the init once the gate was open.
 #[derive(Debug, PartialEq, Eq)]
 pub enum Outcome {
-    /// execve(2) succeeded.
+    /// execve(2) succeeded, or the init was killed before: it closes its end as execve(2) would, and
+    /// [`ProcessIdentity::ended_before_exec`](super::ProcessIdentity::ended_before_exec) tells the two apart.
     Started,
-    /// The init's failure record as it wrote it. An init killed between the gate
-    /// and execve(2) closes its end as execve(2) would: that counts as started, and `state` says stopped.
+    /// The init's failure record as it wrote it.
     Failed(Vec<u8>),
 }
 

@@ -30,6 +30,32 @@ impl ProcessIdentity {
         }
     }
 
+    /// Reads what [`Self::read`] does of a process that has just let go of its close-on-exec descriptors, and whether it
+    /// did so by ending before it executed a program: execve(2) and exit look alike from the other end of a socket or
+    /// FIFO.
+    ///
+    /// The kernel's flags tell (field 9 of /proc/PID/stat, `PF_FORKNOEXEC` and `PF_EXITING` of include/linux/sched.h):
+    /// execve(2) clears the first before it closes descriptors, exit sets the second before it does.
+    ///
+    /// # Errors
+    /// When there is no such process or /proc can't be read.
+    pub fn read_after_exec(pid: i32) -> Result<(Self, bool)> {
+        match stat(pid)? {
+            Some(stat) => Ok((ProcessIdentity { pid, start_time: stat.start_time }, stat.ended_before_exec())),
+            None => Err(Error::refused(format!("there is no process {pid}"))),
+        }
+    }
+
+    /// Whether this very process ended before it executed a program; see [`Self::read_after_exec`]. One that was
+    /// reaped meanwhile can't be asked any more, and counts as one that did execute.
+    ///
+    /// # Errors
+    /// When /proc can't be read.
+    pub fn ended_before_exec(&self) -> Result<bool> {
+        let found = stat(self.pid)?;
+        Ok(found.is_some_and(|stat| stat.start_time == self.start_time && stat.ended_before_exec()))
+    }
+
     /// This process.
     ///
     /// # Errors
@@ -87,6 +113,7 @@ impl ProcessIdentity {
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 struct Stat {
     state: u8,
+    flags: u64,
     threads: u64,
     start_time: u64,
 }
@@ -95,6 +122,12 @@ impl Stat {
     /// The state is that of the first thread: it may have ended, and be shown as zombie, while others go on.
     fn has_ended(&self) -> bool {
         matches!(self.state, b'Z' | b'X' | b'x') && self.threads <= 1
+    }
+
+    fn ended_before_exec(&self) -> bool {
+        const EXITING: u64 = 0x4;
+        const FORKED_NOT_EXECUTED: u64 = 0x40;
+        self.flags & (EXITING | FORKED_NOT_EXECUTED) == EXITING | FORKED_NOT_EXECUTED
     }
 }
 
@@ -129,15 +162,15 @@ fn proc_is_there() -> Result<()> {
     }
 }
 
-/// Fields 3, 20 and 22. The name in field 2 is chosen by the process and may hold spaces, newlines and `)`: what counts is
+/// Fields 3, 9, 20 and 22. The name in field 2 is chosen by the process and may hold spaces, newlines and `)`: what counts is
 /// the last `)`, as every later field is a number.
 fn parse(line: &[u8]) -> Option<Stat> {
     let end = line.iter().rposition(|byte| *byte == b')')?;
     let mut fields = line.get(end + 1..)?.split(|byte| byte.is_ascii_whitespace()).filter(|field| !field.is_empty());
     let state = *fields.next()?.first()?;
     let mut number = |skip| std::str::from_utf8(fields.nth(skip)?).ok()?.parse().ok();
-    // Field 4 is the next, so 16 are skipped to field 20, and one more to field 22.
-    Some(Stat { state, threads: number(16)?, start_time: number(1)? })
+    // Field 4 is the next, so 5 are skipped to field 9, 10 more to field 20, and one more to field 22.
+    Some(Stat { state, flags: number(5)?, threads: number(10)?, start_time: number(1)? })
 }
 
 /// The id of this boot (random(4)): it tells records of an earlier boot apart when the state directory outlives one.
@@ -161,7 +194,8 @@ mod tests {
         let tail = "S 1 2 3 4 5 6 7 8 9 10 11 12 13 14 15 16 3 18 424242 20 21\n";
         for name in ["sh", "a) Z 1 2", "x\n(y", ") R", "((("] {
             let line = format!("77 ({name}) {tail}");
-            assert_eq!(parse(line.as_bytes()), Some(Stat { state: b'S', threads: 3, start_time: 424_242 }), "{name:?}");
+            let stat = Stat { state: b'S', flags: 6, threads: 3, start_time: 424_242 };
+            assert_eq!(parse(line.as_bytes()), Some(stat), "{name:?}");
         }
         for bad in ["", "77 (sh", "77 (sh) S 1 2", "77 (sh) S 1 2 3 4 5 6 7 8 9 10 11 12 13 14 15 16 17 18 x"] {
             assert_eq!(parse(bad.as_bytes()), None, "{bad:?}");
@@ -196,8 +230,24 @@ mod tests {
     }
 
     #[test]
+    fn a_process_that_never_executed_anything_is_told_from_one_that_did() {
+        use crate::kernel::owned::fork_into;
+        let mut executed = Command::new("/bin/true").stdin(Stdio::null()).spawn().unwrap();
+        let identity = ProcessIdentity::read(executed.id() as i32).unwrap();
+        assert!(identity_ends(&identity) && !identity.ended_before_exec().unwrap());
+        executed.wait().unwrap();
+        assert!(!identity.ended_before_exec().unwrap(), "nobody knows");
+        let forked = fork_into(0, None, || 0).unwrap();
+        let (identity, _) = ProcessIdentity::read_after_exec(forked.pid).unwrap();
+        assert!(identity_ends(&identity) && identity.ended_before_exec().unwrap());
+        assert!(ProcessIdentity::read_after_exec(forked.pid).unwrap().1);
+        forked.end();
+        assert!(!ProcessIdentity::read_after_exec(raw::getpid()).unwrap().1);
+    }
+
+    #[test]
     fn a_process_outlives_its_first_thread() {
-        let stat = |state, threads| Stat { state, threads, start_time: 0 }.has_ended();
+        let stat = |state, threads| Stat { state, flags: 0, threads, start_time: 0 }.has_ended();
         assert_eq!((stat(b'Z', 1), stat(b'Z', 2), stat(b'S', 1)), (true, false, false));
     }
 }

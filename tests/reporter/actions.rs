@@ -40,6 +40,12 @@ pub fn signal(words: &[String]) -> i32 {
     0
 }
 
+pub fn kill_parent(_: &[String]) -> i32 {
+    // SAFETY: a signal to the parent.
+    unsafe { libc::kill(libc::getppid(), libc::SIGKILL) };
+    0
+}
+
 pub fn sleep(words: &[String]) -> i32 {
     match words.first().and_then(|w| w.parse::<f64>().ok()) {
         Some(seconds) => std::thread::sleep(Duration::from_secs_f64(seconds)),

@@ -21,6 +21,7 @@ const ACTIONS: &[(&str, Action, &str)] = &[
     ("hook", report::hook, "FILE: as a hook, appends {stdin, argv, env, cwd, ids, …} to FILE as a line of JSON"),
     ("exit", actions::exit, "STATUS"),
     ("signal", actions::signal, "NUMBER: kills itself"),
+    ("kill-parent", actions::kill_parent, "kills whoever started it"),
     ("sleep", actions::sleep, "[SECONDS]: forever without a number"),
     ("trap", actions::trap, "[COUNT]: prints \"ready\", then the numbers of COUNT (1) signals as they come"),
     ("wait-file", actions::wait_file, "FILE: until it exists"),
