@@ -81,6 +81,7 @@ const CASES: &[Case] = &[
     case("propagation-rslave", "propagation-rslave", "root-v2", Typed::Run),
     case("protected", "protected", "root-v2", Typed::Run),
     case("process", "process", "root-v2", Typed::Run),
+    case("process-exec", "process", "root-v2", Typed::Exec),
     case("filter-late", "filter-late", "root-v2", Typed::Create),
     case("filter-early", "filter-early", "root-v2", Typed::Create),
     case("filter-notify", "filter-notify", "root-v2", Typed::Create),

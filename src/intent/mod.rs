@@ -14,10 +14,12 @@ use crate::seccomp::Profile;
 
 pub mod contradictions;
 pub mod from_oci;
+pub mod hardware;
 pub mod host_view;
 pub mod mount_options;
 pub mod process;
 
+pub use hardware::{MemoryPolicy, Numbers};
 pub use process::{Capabilities, Process, Rlimit, User};
 
 /// A whole container as it is wanted.
@@ -62,6 +64,8 @@ pub struct Intent {
     pub annotations: BTreeMap<String, String>,
     /// Execution domain (personality(2)): `PER_LINUX` or `PER_LINUX32`.
     pub personality: Option<Placed<u32>>,
+    /// NUMA memory policy.
+    pub memory_policy: Option<MemoryPolicy>,
     /// SELinux context for mounts (`context=`).
     pub mount_label: Option<Placed<String>>,
     /// Things asked for that this version can't give; the runner refuses them by name.

@@ -1,6 +1,6 @@
 //! The payload's process: what `process` of config.json, a process file or exec's options ask for.
 
-use super::Placed;
+use super::{Numbers, Placed};
 use crate::error::Origin;
 
 /// A process to run in the container: the first one, or exec's.
@@ -34,8 +34,9 @@ pub struct Process {
     pub scheduler: Option<Placed<Scheduler>>,
     /// ioprio_set(2) value: class and priority in one.
     pub io_priority: Option<Placed<u16>>,
-    /// CPU lists of exec's affinity: before and after joining the cgroup.
-    pub exec_cpu_affinity: (Option<Placed<String>>, Option<Placed<String>>),
+    /// Processors of a further process (`exec`): those the runtime itself runs on before it enters the container's control
+    /// group, and those of the process once it is in. The first process has none of it.
+    pub exec_cpu_affinity: (Option<Placed<Numbers>>, Option<Placed<Numbers>>),
     /// Where the process is described.
     pub origin: Origin,
 }

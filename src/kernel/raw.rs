@@ -382,6 +382,17 @@ pub fn ioprio_set(pid: i32, value: u16) -> Raw {
     plain!(SYS_ioprio_set, 1, pid, value)
 }
 
+/// sched_setaffinity(2) of a process (0: this one): bit n is processor n, the mask is whole words of 64 bits.
+pub fn sched_setaffinity(pid: i32, mask: &[u8]) -> Raw {
+    plain!(SYS_sched_setaffinity, pid, mask.len(), mask.as_ptr())
+}
+
+/// set_mempolicy(2) of this thread: mode with its flags, and the nodes as a mask of whole words of 64 bits.
+pub fn set_mempolicy(mode: u32, nodes: &[u8]) -> Raw {
+    // The kernel takes one bit less than it is told.
+    plain!(SYS_set_mempolicy, mode, nodes.as_ptr(), nodes.len() * 8 + 1)
+}
+
 /// gettid(2), getpid(2): this process's id in its own namespace.
 pub fn getpid() -> i32 {
     plain!(SYS_getpid).unwrap_or(0) as i32

@@ -214,6 +214,12 @@ fn not_hidden(errno: i32) -> Error {
 impl Around {
     fn enter(plan: &Plan, slots: &Slots) -> Result<Self> {
         let mut around = Around { back: Vec::new(), dumpable: None };
+        if let Some((mask, origin)) = plan.own_processors {
+            raw::sched_setaffinity(0, plan.arena.get(mask)).map_err(|errno| {
+                let error = Error::refused("cannot run on these processors").call("sched_setaffinity", errno);
+                plan.origin(origin).map_or(error.clone(), |origin| error.at(origin))
+            })?;
+        }
         if born_hidden(plan) {
             around.dumpable = Some(raw::prctl(libc::PR_GET_DUMPABLE, 0, 0, 0, 0).map_err(not_hidden)?);
             raw::prctl(libc::PR_SET_DUMPABLE, 0, 0, 0, 0).map_err(not_hidden)?;

@@ -27,6 +27,7 @@ pub fn lower_exec(join: JoinRequest<'_>) -> Result<Plan> {
     namespaces::release_image(story_ref)?;
     process::birth(story_ref)?;
     process::join_cgroups(story_ref, join.legacy_groups);
+    process::affinity(story_ref);
     process::oom_score(story_ref)?;
     story_ref.chapter(Stage::Identity);
     enter(story_ref, init);

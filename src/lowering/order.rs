@@ -90,7 +90,7 @@ fn setup(story: &mut Story<'_>) -> Result<()> {
 pub(super) fn payload(story: &mut Story<'_>) -> Result<()> {
     story.chapter(Stage::Session);
     session::session(story)?; //              7  setsid, controlling terminal, pipes
-    process::attributes(story)?; //           7  personality, scheduler, umask
+    process::attributes(story)?; //           7  personality, scheduler, memory policy, umask
     story.chapter(Stage::Privileges);
     privileges::labels(story)?; //            8  LSM label for execve
     privileges::early_filter(story)?; //      8  the filter, if no_new_privs is off

@@ -4,7 +4,7 @@ use super::privileges;
 use super::story::{OWN, Story};
 use crate::cgroup::CgroupPlan;
 use crate::error::{Error, Result};
-use crate::intent::{Hook, NamespaceKind, Process};
+use crate::intent::{Hook, NamespaceKind, Numbers, Process};
 use crate::plan::arena::{HookEntry, Range};
 use crate::plan::{Barrier, Open, Operation, ParentStep};
 
@@ -36,6 +36,25 @@ pub fn join_cgroups(story: &mut Story<'_>, hierarchies: usize) {
         story.open(Open::Given { name: "tasks", into }, &OWN);
         story.own(Operation::JoinCgroup(into));
     }
+}
+
+/// `exec`: processors of the runtime until clone3, and of the child in the container's control group. Without the second
+/// the kernel decides (runtime-spec config.md, `execCPUAffinity`).
+pub fn affinity(story: &mut Story<'_>) {
+    let Some((initial, last)) = process(story).map(|process| &process.exec_cpu_affinity) else { return };
+    if let Some(initial) = initial {
+        let mask = story.plan.arena.bytes(&words(&initial.value));
+        story.plan.own_processors = Some((mask, story.place(&initial.origin)));
+    }
+    if let Some(last) = last {
+        let mask = story.plan.arena.bytes(&words(&last.value));
+        story.step(Operation::Affinity(mask), &last.origin);
+    }
+}
+
+/// A mask as the kernel reads it.
+fn words(numbers: &Numbers) -> Vec<u8> {
+    numbers.words.iter().flat_map(|word| word.to_ne_bytes()).collect()
 }
 
 /// Child: oom_score_adj.
@@ -115,7 +134,7 @@ fn spawn(story: &mut Story<'_>, hooks: &[Hook]) -> Result<()> {
     Ok(())
 }
 
-/// Child: execution domain, scheduler, umask.
+/// Child: execution domain, scheduler, memory policy, umask.
 pub fn attributes(story: &mut Story<'_>) -> Result<()> {
     if let Some(personality) = &story.request.intent.personality {
         story.step(Operation::Personality(personality.value), &personality.origin);
@@ -137,6 +156,11 @@ pub fn attributes(story: &mut Story<'_>) -> Result<()> {
         let bytes: Vec<u8> = words.iter().flat_map(|word| word.to_le_bytes()).collect();
         let bytes = story.plan.arena.bytes(&bytes);
         story.step(Operation::Scheduler(bytes), &scheduler.origin);
+    }
+    if let Some(policy) = &story.request.intent.memory_policy {
+        let nodes = policy.nodes.as_ref().map_or(Vec::new(), |nodes| words(&nodes.value));
+        let nodes = story.plan.arena.bytes(&nodes);
+        story.step(Operation::MemoryPolicy { mode: policy.mode.1 | policy.flags, nodes }, &policy.origin);
     }
     // What runc and crun leave where the input says nothing.
     let umask = process.user.umask.unwrap_or(0o022);

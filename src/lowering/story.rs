@@ -134,6 +134,7 @@ impl<'a> Story<'a> {
             own_image: crate::plan::OwnImage::Unreachable,
             first_stage: Vec::new(),
             inherited_score: None,
+            own_processors: None,
             barriers: Vec::new(),
             arena: Arena::new(),
             origins: vec![OWN],

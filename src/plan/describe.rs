@@ -46,6 +46,8 @@ pub fn operation(plan: &Plan, operation: Op) -> String {
         Op::Personality(persona) => format!("set personality {persona:#x}"),
         Op::Rlimit { resource, soft, hard } => format!("set {}", limit(resource, soft, hard)),
         Op::Scheduler(attributes) => format!("set the scheduling policy {}", policy(arena.get(attributes))),
+        Op::Affinity(mask) => format!("run on processors {}", numbers(arena.get(mask))),
+        Op::MemoryPolicy { mode, nodes } => memory_policy(mode, arena.get(nodes)),
         Op::IoPriority(value) => format!("set i/o priority class {} level {}", value >> 13, value & 0x1fff),
         other => file_operation(plan, other),
     }
@@ -250,6 +252,42 @@ fn policy(attributes: &[u8]) -> String {
         text.push_str(&format!(", {name} {value}"));
     }
     text
+}
+
+/// `set memory policy MPOL_BIND, nodes 0-1`: the mode in the low bits (set_mempolicy(2)).
+fn memory_policy(mode: u32, nodes: &[u8]) -> String {
+    const MODES: [&str; 7] =
+        ["DEFAULT", "PREFERRED", "BIND", "INTERLEAVE", "LOCAL", "PREFERRED_MANY", "WEIGHTED_INTERLEAVE"];
+    const FLAGS: [(u32, &str); 3] = [(13, "NUMA_BALANCING"), (14, "RELATIVE_NODES"), (15, "STATIC_NODES")];
+    let name = MODES.get((mode & 0x1fff) as usize).copied().unwrap_or("?");
+    let mut text = format!("set memory policy MPOL_{name}");
+    for (_, flag) in FLAGS.iter().filter(|(bit, _)| mode >> bit & 1 != 0) {
+        text.push_str(&format!(" | MPOL_F_{flag}"));
+    }
+    if !nodes.is_empty() {
+        text.push_str(&format!(", nodes {}", numbers(nodes)));
+    }
+    text
+}
+
+/// The numbers in a mask, as cpuset(7) lists them: `0-3,7`.
+pub(super) fn numbers(mask: &[u8]) -> String {
+    let is_set = |number: usize| mask.get(number / 8).is_some_and(|byte| byte >> (number % 8) & 1 != 0);
+    let mut ranges = Vec::new();
+    let mut number = 0;
+    while number < mask.len() * 8 {
+        let first = number;
+        while is_set(number) {
+            number += 1;
+        }
+        match number - first {
+            0 => {}
+            1 => ranges.push(first.to_string()),
+            _ => ranges.push(format!("{first}-{}", number - 1)),
+        }
+        number += 1;
+    }
+    ranges.join(",")
 }
 
 /// What the parent opens.

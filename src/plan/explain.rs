@@ -72,6 +72,9 @@ pub fn lines(plan: &Plan) -> Vec<Line> {
 fn made(plan: &Plan) -> Vec<String> {
     let all = |stays: &[(super::Slot, u64)]| stays.iter().fold(0, |all, (_, flags)| all | flags);
     let mut lines = Vec::new();
+    if let Some((mask, _)) = plan.own_processors {
+        lines.push(format!("run on processors {} itself", describe::numbers(plan.arena.get(mask))));
+    }
     if !plan.born_in.is_empty() {
         lines.push(format!("join {} for its children, back after clone3", describe::counted(all(&plan.born_in))));
     }

@@ -92,6 +92,13 @@ fn hint(plan: &Plan, operation: Op, record: &Record) -> Option<&'static str> {
             Some("the runtime does not have these capabilities itself")
         }
         (Op::SetIds { .. } | Op::SetGroups, libc::EINVAL) => Some("the id is not mapped in the user namespace"),
+        (Op::MemoryPolicy { .. }, libc::ENOSYS) => Some("this kernel has no NUMA memory policies"),
+        (Op::MemoryPolicy { .. }, libc::EINVAL) => Some(
+            "this kernel does not know the mode or flag, or none of the nodes is one that the container may use (cpuset.mems)",
+        ),
+        (Op::Affinity(_), libc::EINVAL) => Some("the container may use none of these processors (cpuset.cpus)"),
+        (Op::Scheduler(_), libc::EPERM) => Some("this policy, priority or nice value needs CAP_SYS_NICE"),
+        (Op::Scheduler(_), libc::EBUSY) => Some("the processors have not that much time left for SCHED_DEADLINE"),
         (Op::InstallFilter { .. }, libc::EACCES) => Some("without noNewPrivileges the filter needs CAP_SYS_ADMIN"),
         (Op::Wait(_), _) => Some("the runtime ended first"),
         (_, libc::ENOSYS) => Some("the kernel is older than 5.14, or an outer seccomp filter hides the call"),

@@ -63,6 +63,9 @@ pub struct Plan {
     /// The oom_score_adj(5) that the first stage gives itself, and so its child, while it may: it must not be traced from
     /// the namespaces it joins, and the files in /proc of a process that nobody may trace belong to the host's root.
     pub inherited_score: Option<(i32, u16)>,
+    /// Processors that the runtime itself runs on from before clone3 (sched_setaffinity(2)): `exec`'s, before it enters the
+    /// container's control group.
+    pub own_processors: Option<(Bytes, u16)>,
     /// What the parent does at each barrier, in the order the child meets them.
     pub barriers: Vec<(Barrier, Vec<(ParentStep, u16)>)>,
     /// Strings and programs.

@@ -376,6 +376,15 @@ pub enum Operation {
     Scheduler(Bytes),
     /// ioprio_set(2).
     IoPriority(u16),
+    /// sched_setaffinity(2); the mask is in the arena.
+    Affinity(Bytes),
+    /// set_mempolicy(2).
+    MemoryPolicy {
+        /// `MPOL_*` with its flags.
+        mode: u32,
+        /// The nodes, as a mask.
+        nodes: Bytes,
+    },
 
     // Privileges
     /// prctl(PR_SET_NO_NEW_PRIVS).

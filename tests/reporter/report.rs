@@ -80,6 +80,7 @@ fn everything() -> Value {
         "signals": { "ignored": ignored, "blocked": blocked },
         "keyring": keyring(),
         "scheduler": scheduler(),
+        "memory_policy": memory_policy(),
         "timens_offsets": read("/proc/self/timens_offsets"),
         "uptime": uptime(),
         "uid_map": map("uid_map"),
@@ -227,6 +228,16 @@ fn scheduler() -> Value {
         "policy": attr.policy, "flags": attr.flags, "nice": attr.nice, "priority": attr.priority, "runtime": attr.runtime,
         "deadline": attr.deadline, "period": attr.period, "affinity": affinity, "io_class": io >> 13, "io_level": io & 0x1fff,
     })
+}
+
+/// get_mempolicy(2) of this thread: the mode with its flags, and the nodes.
+fn memory_policy() -> Value {
+    let (mut mode, mut nodes) = (0i32, [0u64; 16]);
+    // SAFETY: the kernel writes one int and at most the bits it is told of.
+    let result =
+        unsafe { libc::syscall(libc::SYS_get_mempolicy, &mut mode, nodes.as_mut_ptr(), 1024usize, 0usize, 0usize) };
+    let set: Vec<usize> = (0..1024).filter(|n| nodes[n / 64] >> (n % 64) & 1 == 1).collect();
+    sys::check(result).map_or_else(|name| json!({ "error": name }), |_| json!({ "mode": mode, "nodes": set }))
 }
 
 fn uptime() -> Value {

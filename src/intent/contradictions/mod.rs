@@ -5,6 +5,7 @@
 //! is the bind over `/proc` a procfs) are lowering's.
 
 mod ids;
+mod memory;
 mod mounts;
 mod sysctls;
 
@@ -25,6 +26,7 @@ pub fn check(intent: &mut Intent) -> Result<()> {
     sysctls::check(intent)?;
     mounts::check(intent)?;
     devices(intent)?;
+    memory::check(intent)?;
     resources(&intent.resources)?;
     match &intent.process {
         None => Ok(()),

@@ -178,3 +178,35 @@ fn resource_limits_are_there_once() {
     let text = from_oci(text.as_bytes(), Path::new("/b")).unwrap_err().to_string();
     assert_eq!(text, "/process/rlimits/1: RLIMIT_CPU is there twice");
 }
+
+#[test]
+fn memory_policies_are_as_the_kernel_takes_them() {
+    let policy = |policy: &str| read(ALL, &format!(r#","memoryPolicy":{{{policy}}}"#), "");
+    for good in [
+        r#""mode":"MPOL_DEFAULT","nodes":"""#,
+        r#""mode":"MPOL_LOCAL""#,
+        r#""mode":"MPOL_PREFERRED""#,
+        r#""mode":"MPOL_PREFERRED","nodes":"1","flags":["MPOL_F_STATIC_NODES"]"#,
+        r#""mode":"MPOL_BIND","nodes":"0-1","flags":["MPOL_F_NUMA_BALANCING","MPOL_F_RELATIVE_NODES"]"#,
+    ] {
+        policy(good).expect(good);
+    }
+    for (bad, place) in [
+        (r#""mode":"MPOL_DEFAULT","nodes":"0""#, "nodes: MPOL_DEFAULT takes no nodes"),
+        (r#""mode":"MPOL_LOCAL","nodes":"0""#, "nodes: MPOL_LOCAL takes no nodes"),
+        (r#""mode":"MPOL_BIND""#, "nodes: MPOL_BIND needs nodes"),
+        (r#""mode":"MPOL_WEIGHTED_INTERLEAVE","nodes":" ""#, "nodes: MPOL_WEIGHTED_INTERLEAVE needs nodes"),
+        (
+            r#""mode":"MPOL_BIND","nodes":"0","flags":["MPOL_F_STATIC_NODES","MPOL_F_RELATIVE_NODES"]"#,
+            "flags: MPOL_F_STATIC_NODES and MPOL_F_RELATIVE_NODES exclude each other",
+        ),
+        (
+            r#""mode":"MPOL_INTERLEAVE","nodes":"0","flags":["MPOL_F_NUMA_BALANCING"]"#,
+            "flags: MPOL_F_NUMA_BALANCING is",
+        ),
+        (r#""mode":"MPOL_PREFERRED","flags":["MPOL_F_STATIC_NODES"]"#, "flags: MPOL_PREFERRED without nodes"),
+    ] {
+        let text = policy(bad).expect_err(bad).to_string();
+        assert!(text.starts_with(&format!("/linux/memoryPolicy/{place}")), "{text}");
+    }
+}

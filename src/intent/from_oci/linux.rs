@@ -3,11 +3,12 @@
 use std::path::PathBuf;
 
 use super::reader::{self, Node};
-use super::{bounds, json::shown, paths, resources, seccomp};
+use super::{bounds, hardware, json::shown, paths, resources, seccomp};
 use crate::cgroup::Resources;
 use crate::error::{Error, Result};
 use crate::intent::{
-    Device, DeviceKind, IdMap, IdMaps, Namespace, NamespaceKind, Placed, Propagation, TimeOffset, contradictions,
+    Device, DeviceKind, IdMap, IdMaps, MemoryPolicy, Namespace, NamespaceKind, Placed, Propagation, TimeOffset,
+    contradictions,
 };
 use crate::seccomp::Profile;
 
@@ -47,12 +48,13 @@ pub struct Linux {
     pub readonly_paths: Vec<Placed<String>>,
     pub mount_label: Option<Placed<String>>,
     pub personality: Option<Placed<u32>>,
+    pub memory_policy: Option<MemoryPolicy>,
 }
 
 /// Reads `linux`.
 pub fn read(node: Node<'_>) -> Result<Linux> {
     let object = node.object(KNOWN)?;
-    for key in ["netDevices", "intelRdt", "memoryPolicy"] {
+    for key in ["netDevices", "intelRdt"] {
         object.get(key, reader::unsupported)?;
     }
     Ok(Linux {
@@ -72,6 +74,7 @@ pub fn read(node: Node<'_>) -> Result<Linux> {
         readonly_paths: object.or_default("readonlyPaths", |node| paths::list(node, bounds::PATHS))?,
         mount_label: object.or_default("mountLabel", reader::placed)?,
         personality: object.get("personality", personality)?,
+        memory_policy: object.get("memoryPolicy", hardware::memory_policy)?,
     })
 }
 
@@ -238,7 +241,7 @@ mod tests {
             "timeOffsets":{"boottime":{"secs":-3,"nanosecs":999999999}},"cgroupsPath":"","personality":{"domain":"LINUX32"},
             "devices":[{"type":"p","path":"/dev/p","major":-1},{"type":"u","path":"/dev//x","major":10,"minor":200,"fileMode":8630}],
             "sysctl":{"net/ipv4/conf/eth0.1/rp_filter":"1","kernel.sem":"1 2"},"rootfsPropagation":"rslave",
-            "intelRdt":{"closID":"x"},"netDevices":{},"memoryPolicy":{"mode":"MPOL_BIND"},"maskedPaths":["/proc/kcore/"]}"#,
+            "intelRdt":{"closID":"x"},"netDevices":{},"memoryPolicy":{"mode":"MPOL_LOCAL"},"maskedPaths":["/proc/kcore/"]}"#,
         );
         let linux = linux.unwrap();
         assert_eq!(linux.namespaces.iter().map(|ns| ns.path.is_some()).collect::<Vec<_>>(), [false, true, false]);
@@ -254,7 +257,7 @@ mod tests {
         assert_eq!(linux.propagation.unwrap().value, Propagation { kind: 1 << 19, recursive: true });
         assert_eq!(linux.masked_paths[0].value, "/proc/kcore");
         let unsupported: Vec<String> = notes.unsupported.into_inner().iter().map(ToString::to_string).collect();
-        assert_eq!(unsupported, ["/intelRdt", "/memoryPolicy"]);
+        assert_eq!(unsupported, ["/intelRdt"]);
     }
 
     #[test]

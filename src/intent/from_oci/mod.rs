@@ -26,6 +26,7 @@
 //! for one capability of a newer kernel. oci-spec stays the second opinion: the tests compare both readers on the corpus.
 
 mod bounds;
+mod hardware;
 mod hooks;
 mod json;
 mod linux;
@@ -173,6 +174,7 @@ fn read(node: Node<'_>, bundle: &Path) -> Result<Intent> {
         hooks: object.or_default("hooks", hooks::read)?,
         annotations: annotations.into_iter().collect(),
         personality: linux.personality,
+        memory_policy: linux.memory_policy,
         mount_label: linux.mount_label,
         unsupported: Vec::new(),
         warnings: Vec::new(),

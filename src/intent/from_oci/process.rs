@@ -4,10 +4,10 @@ use std::str::FromStr;
 
 use super::json::shown;
 use super::reader::{self, Node, Object, nearest};
-use super::{bounds, paths};
+use super::{bounds, hardware};
 use crate::error::Result;
-use crate::intent::Placed;
 use crate::intent::process::{Capabilities, Process, Rlimit, Scheduler, User};
+use crate::intent::{Numbers, Placed};
 
 const KNOWN: &[&str] = &[
     "terminal",
@@ -256,18 +256,11 @@ fn io_priority(node: Node<'_>) -> Result<Placed<u16>> {
     Ok(Placed { value: (class << IO_CLASS_SHIFT) | priority, origin: node.origin() })
 }
 
-type Affinity = (Option<Placed<String>>, Option<Placed<String>>);
+type Affinity = (Option<Placed<Numbers>>, Option<Placed<Numbers>>);
 
 fn affinity(node: Node<'_>) -> Result<Affinity> {
     let object = node.object(&["initial", "final"])?;
-    let list = |node: Node<'_>| {
-        let text = reader::placed(node)?;
-        if text.as_ref().is_some_and(|text| !paths::is_cpu_list(&text.value)) {
-            return Err(node.error("expected a list of processors such as \"0-3,7\""));
-        }
-        Ok(text)
-    };
-    Ok((object.or_default("initial", list)?, object.or_default("final", list)?))
+    Ok((object.or_default("initial", hardware::processors)?, object.or_default("final", hardware::processors)?))
 }
 
 #[cfg(test)]
@@ -319,7 +312,7 @@ mod tests {
             (process.selinux_label, process.apparmor_profile.unwrap().origin.0.as_ref()),
             (None, "/apparmorProfile")
         );
-        assert_eq!(process.exec_cpu_affinity.0.unwrap().value, "0-3,7");
+        assert_eq!(process.exec_cpu_affinity.0.unwrap().value.words, [0x8f]);
     }
 
     #[test]
@@ -346,6 +339,10 @@ mod tests {
             ),
             (r#","ioPriority":{"class":"IOPRIO_CLASS_BE","priority":8}"#, "/ioPriority/priority: expected"),
             (r#","execCPUAffinity":{"final":"0-"}"#, "/execCPUAffinity/final: expected a list of processors"),
+            (
+                r#","execCPUAffinity":{"initial":"8192"}"#,
+                "/execCPUAffinity/initial: processors have numbers from 0 to 8191",
+            ),
             (r#","oomScoreAdj":1001"#, "/oomScoreAdj: expected a whole number from -1000 to 1000"),
             (r#","terminal":"yes""#, "/terminal: expected true or false, found the string \"yes\""),
         ] {

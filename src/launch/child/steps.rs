@@ -43,6 +43,10 @@ impl Child<'_> {
                 raw::set_rlimit(0, resource, soft, hard).named(Call::Prlimit).map(drop)
             }
             Op::Scheduler(attributes) => self.scheduler(attributes),
+            Op::Affinity(mask) => raw::sched_setaffinity(0, arena.get(mask)).named(Call::SchedSetaffinity).map(drop),
+            Op::MemoryPolicy { mode, nodes } => {
+                raw::set_mempolicy(mode, arena.get(nodes)).named(Call::SetMempolicy).map(drop)
+            }
             Op::IoPriority(value) => raw::ioprio_set(0, value).named(Call::IoprioSet).map(drop),
             Op::NoNewPrivileges => self.no_new_privileges(),
             Op::InstallFilter { program, flags, listener } => self.install_filter(index, program, flags, listener),

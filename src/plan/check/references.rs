@@ -18,6 +18,9 @@ pub(super) fn check(plan: &Plan) -> Result<()> {
     if !(parameters && hooks && arena.texts.iter().all(|entry| text(arena, *entry))) {
         return Err(defect(0, "a string lies outside the arena"));
     }
+    if plan.own_processors.is_some_and(|(mask, _)| !bytes(arena, mask)) {
+        return Err(defect(0, "the runtime's processors lie outside the arena"));
+    }
     for (index, step) in plan.child.iter().enumerate() {
         if !operation(arena, step.operation) {
             return Err(defect(index, "it names something outside the arena"));
@@ -46,6 +49,8 @@ fn list(arena: &Arena, range: Range) -> bool {
 fn operation(arena: &Arena, operation: Op) -> bool {
     match operation {
         Op::HostName(name) | Op::DomainName(name) | Op::TimeNamespace(name) | Op::Scheduler(name) => bytes(arena, name),
+        Op::Affinity(mask) => bytes(arena, mask) && mask.length > 0 && mask.length % 8 == 0,
+        Op::MemoryPolicy { nodes, .. } => bytes(arena, nodes) && nodes.length % 8 == 0,
         Op::InterfaceUp(name) | Op::Keyring(name) => text(arena, name),
         Op::WriteProc { path, value, .. } => text(arena, path) && bytes(arena, value),
         Op::OpenTree { path, .. } | Op::OpenTreeLate { path, .. } | Op::OpenRoot { path, .. } => text(arena, path),
