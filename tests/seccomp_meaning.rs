@@ -262,6 +262,16 @@ fn calls_newer_than_the_profile_do_not_exist() {
 }
 
 #[test]
+fn the_error_of_all_other_calls_is_the_profiles() {
+    for errno in [0, 38, 4095] {
+        let mut closed = profile(Action::Errno, vec![rule(&["read", "clone3"], Action::Allow)]);
+        closed.default_errno = Some(errno);
+        assert_eq!(answer(&closed, X86_64, 1, [0; 6]), (Action::Errno, errno as u16));
+        assert_eq!(answer(&closed, X86_64, 0, [0; 6]), (Action::Allow, 0));
+    }
+}
+
+#[test]
 fn every_action_has_its_answer() {
     for (action, _) in Action::ALL {
         let default = if *action == Action::Allow { Action::Trap } else { Action::Allow };

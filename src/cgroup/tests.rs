@@ -175,3 +175,57 @@ fn only_needed_hierarchies_are_made_now() {
     let now: Vec<&str> = plan.hierarchies.iter().filter(|one| !one.late).map(|one| one.legacy[0].as_str()).collect();
     assert_eq!(now, ["pids", "devices", "freezer"]);
 }
+
+/// What the kernel tests can't show everywhere: weights of devices, RDMA, classes of the network.
+#[test]
+fn every_limit_is_a_write() {
+    let weight = WeightDevice { major: 8, minor: 16, weight: Some(505), leaf_weight: Some(20) };
+    let throttle = vec![Throttle { major: 8, minor: 0, rate: 7 }];
+    let resources = Resources {
+        block_io: BlockIo {
+            weight: Some(10),
+            leaf_weight: Some(30),
+            weight_device: vec![weight],
+            throttle_write_bps: throttle.clone(),
+            throttle_read_iops: throttle.clone(),
+            throttle_write_iops: throttle,
+            ..BlockIo::default()
+        },
+        network: Network { class_id: Some(0x10_0001), priorities: vec![("eth0".into(), 5)] },
+        rdma: [("mlx5_1".into(), Rdma { hca_handles: Some(3), hca_objects: Some(100) })].into(),
+        ..Resources::default()
+    };
+    let layout = v1(&["blkio", "net_cls,net_prio", "rdma", "devices"]);
+    let lines = |layout: &Layout, resources: &Resources| {
+        lines(&plan(resources, layout, &path(), &Options::default()).unwrap())
+            .into_iter()
+            .filter(|line| line.starts_with("write") && !line.contains("devices."))
+            .collect::<Vec<_>>()
+            .join("\n")
+    };
+    let at = "/linux/resources";
+    let v1 = format!(
+        "\
+write \"10\" to blkio.bfq.weight, or without such a file \"10\" to blkio.weight [{at}/blockIO/weight]
+write \"30\" to blkio.leaf_weight [{at}/blockIO/leafWeight]
+write \"8:16 505\" to blkio.bfq.weight_device, or without such a file \"8:16 505\" to blkio.weight_device [{at}/blockIO/weightDevice/0/weight]
+write \"8:16 20\" to blkio.leaf_weight_device [{at}/blockIO/weightDevice/0/leafWeight]
+write \"8:0 7\" to blkio.throttle.write_bps_device [{at}/blockIO/throttleWriteBpsDevice/0]
+write \"8:0 7\" to blkio.throttle.read_iops_device [{at}/blockIO/throttleReadIOPSDevice/0]
+write \"8:0 7\" to blkio.throttle.write_iops_device [{at}/blockIO/throttleWriteIOPSDevice/0]
+write \"1048577\" to net_cls.classid [{at}/network/classID]
+write \"eth0 5\" to net_prio.ifpriomap [{at}/network/priorities/0]
+write \"mlx5_1 hca_handle=3 hca_object=100\" to rdma.max [{at}/rdma/mlx5_1]"
+    );
+    assert_eq!(lines(&layout, &resources), v1);
+    let unified = format!(
+        "\
+write \"10\" to io.bfq.weight, or without such a file \"default 1\" to io.weight [{at}/blockIO/weight]
+write \"8:16 505\" to io.bfq.weight, or without such a file \"8:16 5000\" to io.weight [{at}/blockIO/weightDevice/0]
+write \"8:0 wbps=7\" to io.max [{at}/blockIO/throttleWriteBpsDevice/0]
+write \"8:0 riops=7\" to io.max [{at}/blockIO/throttleReadIOPSDevice/0]
+write \"8:0 wiops=7\" to io.max [{at}/blockIO/throttleWriteIOPSDevice/0]
+write \"mlx5_1 hca_handle=3 hca_object=100\" to rdma.max [{at}/rdma/mlx5_1]"
+    );
+    assert_eq!(lines(&v2(), &resources), unified);
+}

@@ -243,3 +243,17 @@ fn quoted_end(chars: &[char], at: usize, quote: char) -> usize {
     }
     (end + 1).min(chars.len())
 }
+
+/// The names of all tests of the package.
+#[allow(dead_code)] // for the tables, not for the architecture
+pub fn tests() -> std::collections::BTreeSet<String> {
+    let mut names = std::collections::BTreeSet::new();
+    for source in sources(&["src", "tests"]) {
+        for part in source.text.split("#[test]").skip(1) {
+            let head = part.split('{').next().unwrap_or_default();
+            let name = head.split("fn ").nth(1).and_then(|rest| rest.split('(').next());
+            names.extend(name.map(|name| name.trim().to_owned()));
+        }
+    }
+    names
+}
