@@ -94,9 +94,9 @@ fn kistes_reader_knows_every_field() {
     let unknown: Vec<&String> = intent.warnings.iter().filter(|text| text.contains("unknown")).collect();
     assert!(unknown.is_empty(), "{unknown:?}");
     // That is how an unknown one would be told.
-    let text = table::EXAMPLE.replacen("\"burst\":", "\"bust\":", 1);
+    let text = table::EXAMPLE.replacen("\"burst\":", "\"novelty\":", 1);
     let intent = kiste::intent::from_oci::from_oci(text.as_bytes(), Path::new("/bundle")).expect("a warning only");
-    assert!(intent.warnings.iter().any(|text| text.contains("/cpu/bust: unknown")), "{:?}", intent.warnings);
+    assert!(intent.warnings.iter().any(|text| text.contains("/cpu/novelty: unknown")), "{:?}", intent.warnings);
 }
 
 #[test]
