@@ -6,9 +6,11 @@
 use std::path::{Path, PathBuf};
 
 use kiste::error::{Error, Result};
+use kiste::intent::from_oci::Unknown;
 use kiste::intent::host_view::{HostView, host_view};
 use kiste::intent::{Hooks, Intent, NamespaceKind, from_oci};
-use kiste::lowering::{CgroupDriver, Console, JoinRequest, Machine, Request, lower, lower_exec};
+use kiste::lowering::{CgroupDriver, Console, JoinRequest, Machine, Request};
+use kiste::lowering::{lower, lower_add_mounts, lower_exec, lower_remove_mounts};
 use kiste::plan::{Plan, explain};
 
 /// One expected plan.
@@ -34,11 +36,16 @@ enum Typed {
     RunInScope,
     Exec,
     ExecOnTerminal,
+    AddMounts,
+    RemoveMounts,
 }
 
 const fn case(name: &'static str, config: &'static str, machine: &'static str, typed: Typed) -> Case {
     Case { name, config, machine, typed }
 }
+
+/// The list that `mounts add` is given.
+const ADDED: &str = "mounts-added.json";
 
 const CASES: &[Case] = &[
     case("default-v2", "default", "root-v2", Typed::Run),
@@ -86,6 +93,11 @@ const CASES: &[Case] = &[
     case("filter-early", "filter-early", "root-v2", Typed::Create),
     case("filter-notify", "filter-notify", "root-v2", Typed::Create),
     case("filter-denies-setup", "filter-denies-setup", "root-v2", Typed::Run),
+    case("mounts-added", "default", "root-v2", Typed::AddMounts),
+    case("mounts-added-user-namespace", "user-namespace", "root-limited", Typed::AddMounts),
+    case("mounts-added-rootless", "rootless", "user", Typed::AddMounts),
+    case("mounts-removed", "default", "root-v2", Typed::RemoveMounts),
+    case("mounts-removed-rootless", "rootless", "user", Typed::RemoveMounts),
     case("host-view-root", "host-view", "root-v2", Typed::Run),
     case("host-view-user", "host-view", "user", Typed::RunOnTerminal),
 ];
@@ -129,6 +141,9 @@ fn plan(case: &Case) -> Result<Plan> {
             process.terminal = case.typed == Typed::ExecOnTerminal;
         }
     }
+    if case.typed == Typed::AddMounts {
+        from_oci::replace_mounts(&read(ADDED), Path::new("/bundles/web"), Unknown::default(), &mut intent)?;
+    }
     let options = case.typed == Typed::RunWithOptions;
     let request = Request {
         intent: &intent,
@@ -148,10 +163,17 @@ fn plan(case: &Case) -> Result<Plan> {
         notify_directory: options.then(|| "/run/kiste/web/notify".into()),
         host_entries: machine.host_entries.clone(),
         pinned: machine.pinned.clone(),
+        symlinks: [("/srv/current".into(), "v7".into())].into(),
         cgroups: if case.typed == Typed::RunInScope { CgroupDriver::Systemd } else { CgroupDriver::Cgroupfs },
         hard_limits: machine.hard_limits.clone(),
     };
     match exec {
+        _ if case.typed == Typed::AddMounts => lower_add_mounts(request),
+        _ if case.typed == Typed::RemoveMounts => {
+            let list = from_oci::mount_destinations(&read(ADDED))?;
+            let list: Vec<_> = list.into_iter().rev().zip(41..).map(|(one, id)| (one.value, one.origin, id)).collect();
+            lower_remove_mounts(request, &list)
+        }
         true => lower_exec(JoinRequest { request, legacy_groups: machine.cgroups.legacy.len() }),
         false => lower(request),
     }
@@ -237,6 +259,7 @@ fn every_file_belongs_to_a_case() {
             [format!("{}.json", case.config), format!("{}.facts.json", case.machine), format!("{}.plan", case.name)]
                 .contains(&name)
         });
+        let used = used || name == ADDED;
         assert!(used, "tests/golden/{name} is used by no case");
     }
 }

@@ -8,7 +8,7 @@ use std::path::Path;
 use dice::Dice;
 use kiste::error::{Error, Result};
 use kiste::intent::{Intent, contradictions, from_oci};
-use kiste::lowering::{CgroupDriver, Console, Machine, Request, lower};
+use kiste::lowering::{CgroupDriver, Console, Machine, Request, lower, lower_add_mounts};
 use kiste::plan::{Barrier, Operation as Op, ParentStep, Plan, Slot, Step, check::check, explain};
 use proptest::prelude::*;
 
@@ -41,6 +41,7 @@ fn request<'a>(intent: &'a Intent, machine: &'a Machine) -> Request<'a> {
         cgroups: CgroupDriver::Cgroupfs,
         hard_limits: machine.hard_limits.clone(),
         pinned: machine.pinned.clone(),
+        symlinks: Default::default(),
     }
 }
 
@@ -269,6 +270,28 @@ fn a_missing_step_is_missed() {
             assert!(check(&plan).is_err() || !promised, "{config}: nobody misses {told}");
         }
     }
+}
+
+#[test]
+fn a_missing_step_of_a_child_without_payload_is_missed() {
+    let (mut intent, machine) = (intent("default"), machine("root-v2"));
+    let (list, unknown) = (golden("mounts-added.json"), from_oci::Unknown::default());
+    let warnings = from_oci::replace_mounts(&list, Path::new("/bundles/web"), unknown, &mut intent);
+    assert!(warnings.unwrap().is_empty());
+    let plan = || lower_add_mounts(request(&intent, &machine)).unwrap();
+    for index in 0..plan().child.len() {
+        let mut plan = plan();
+        let step = plan.child.remove(index);
+        let promised = matches!(
+            step.operation,
+            Op::SignalMask(_) | Op::NonDumpable | Op::OpenRoot { .. } | Op::Filesystem { .. } | Op::Leave
+        );
+        assert!(check(&plan).is_err() || !promised, "nobody misses {}", describe(&plan, index, step));
+    }
+    let mut plan = plan();
+    plan.child.swap(0, 1);
+    plan.child.push(Step { operation: Op::Umask(0), ..*plan.child.last().unwrap() });
+    assert!(check(&plan).unwrap_err().to_string().contains("goes on after it has left"));
 }
 
 fn describe(plan: &Plan, index: usize, step: Step) -> String {

@@ -40,6 +40,9 @@ _kiste() {
             kiste,list)
                 cmd="kiste__subcmd__list"
                 ;;
+            kiste,mounts)
+                cmd="kiste__subcmd__mounts"
+                ;;
             kiste,pause)
                 cmd="kiste__subcmd__pause"
                 ;;
@@ -71,7 +74,7 @@ _kiste() {
 
     case "${cmd}" in
         kiste)
-            opts="-v -h --debug --log --log-format --log-level --root --systemd-cgroup --cgroup-manager --rootless --strict --criu --version --help create start run exec state list ps kill delete pause resume update events explain spec features"
+            opts="-v -h --debug --log --log-format --log-level --root --systemd-cgroup --cgroup-manager --rootless --strict --criu --version --help create start run exec state list ps kill delete pause resume update mounts events explain spec features"
             if [[ ${cur} == -* || ${COMP_CWORD} -eq 1 ]] ; then
                 COMPREPLY=( $(compgen -W "${opts}" -- "${cur}") )
                 return 0
@@ -373,6 +376,20 @@ _kiste() {
                     COMPREPLY=($(compgen -W "table json" -- "${cur}"))
                     return 0
                     ;;
+                *)
+                    COMPREPLY=()
+                    ;;
+            esac
+            COMPREPLY=( $(compgen -W "${opts}" -- "${cur}") )
+            return 0
+            ;;
+        kiste__subcmd__mounts)
+            opts="-h --help"
+            if [[ ${cur} == -* || ${COMP_CWORD} -eq 2 ]] ; then
+                COMPREPLY=( $(compgen -W "${opts}" -- "${cur}") )
+                return 0
+            fi
+            case "${prev}" in
                 *)
                     COMPREPLY=()
                     ;;

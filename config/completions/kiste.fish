@@ -55,6 +55,7 @@ complete -c kiste -n "__fish_kiste_needs_command" -f -a "delete" -d 'Delete a co
 complete -c kiste -n "__fish_kiste_needs_command" -f -a "pause" -d 'Stop all processes of a container for a while'
 complete -c kiste -n "__fish_kiste_needs_command" -f -a "resume" -d 'Let the processes of a paused container go on'
 complete -c kiste -n "__fish_kiste_needs_command" -f -a "update" -d 'Change the limits of a container'
+complete -c kiste -n "__fish_kiste_needs_command" -f -a "mounts" -d 'Add mounts to a running container, or remove them'
 complete -c kiste -n "__fish_kiste_needs_command" -f -a "events" -d 'Print a container\'s resource usage and out-of-memory events'
 complete -c kiste -n "__fish_kiste_needs_command" -f -a "explain" -d 'Print what run or create would do, and do nothing'
 complete -c kiste -n "__fish_kiste_needs_command" -f -a "spec" -d 'Write a configuration to start from'
@@ -136,6 +137,7 @@ complete -c kiste -n "__fish_kiste_using_subcommand update" -l pids-limit -d 'Li
 complete -c kiste -n "__fish_kiste_using_subcommand update" -l l3-cache-schema -d 'Intel RDT level 3 cache schema; kiste makes no RDT groups' -r
 complete -c kiste -n "__fish_kiste_using_subcommand update" -l mem-bw-schema -d 'Intel RDT memory bandwidth schema; kiste makes no RDT groups' -r
 complete -c kiste -n "__fish_kiste_using_subcommand update" -s h -l help -d 'Print help (see more with \'--help\')'
+complete -c kiste -n "__fish_kiste_using_subcommand mounts" -s h -l help -d 'Print help (see more with \'--help\')'
 complete -c kiste -n "__fish_kiste_using_subcommand events" -l interval -d 'Time between two statistics, like 5s, 500ms or 1m30s; 5s if not given' -r
 complete -c kiste -n "__fish_kiste_using_subcommand events" -l stats -d 'Print the statistics once and exit'
 complete -c kiste -n "__fish_kiste_using_subcommand events" -s h -l help -d 'Print help (see more with \'--help\')'

@@ -96,6 +96,8 @@ pub enum Command {
     Resume(Id),
     /// `update`.
     Update(Box<UpdateArguments>),
+    /// `mounts`.
+    Mounts(MountsArguments),
     /// `events`.
     Events(EventsArguments),
     /// `explain`.
@@ -269,6 +271,26 @@ pub struct PsArguments {
     pub format: Format,
     /// Options for ps(1); `-ef` if none were given.
     pub ps_options: Vec<OsString>,
+}
+
+/// What mounts does.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum MountsAction {
+    /// `mounts add`.
+    Add,
+    /// `mounts remove`.
+    Remove,
+}
+
+/// The arguments of mounts.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct MountsArguments {
+    /// What to do.
+    pub action: MountsAction,
+    /// The container.
+    pub id: Id,
+    /// The list of mounts.
+    pub file: PathBuf,
 }
 
 /// The arguments of events.

@@ -97,6 +97,7 @@ fn launch(
             let state = state_json(record, &prepared.intent.version, "running", child.pid);
             hand_over(&prepared.intent, &listener, &state, child.pid)
         }
+        Event::Mount(_) => Err(Error::refused("the container's process spoke out of turn")),
         Event::Barrier(_) => Err(Error::refused("exec has no barriers")),
     })?;
     drop(slots);

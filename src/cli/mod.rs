@@ -6,6 +6,7 @@ mod command_events;
 mod command_exec;
 mod command_explain;
 mod command_features;
+mod command_mounts;
 mod command_run;
 pub mod command_spec;
 mod command_state;
@@ -50,6 +51,7 @@ pub fn run(global: &Global, command: Command) -> anyhow::Result<u8> {
         Command::Pause(id) => command_control::pause(global, &id),
         Command::Resume(id) => command_control::resume(global, &id),
         Command::Update(arguments) => command_update::run(global, *arguments),
+        Command::Mounts(arguments) => command_mounts::run(global, &arguments),
         Command::Events(arguments) => command_events::run(global, &arguments),
         Command::Features => command_features::run(global),
         Command::Spec(arguments) => command_spec::run(global, arguments),

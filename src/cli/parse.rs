@@ -151,6 +151,18 @@ fn command(name: &str, global: &Global, matches: &ArgMatches) -> Result<Command>
         "pause" => Command::Pause(id(matches)?),
         "resume" => Command::Resume(id(matches)?),
         "update" => Command::Update(Box::new(update(matches)?)),
+        "mounts" => Command::Mounts(MountsArguments {
+            action: match text(matches, "ACTION")? {
+                Some("add") => MountsAction::Add,
+                Some("remove") => MountsAction::Remove,
+                other => {
+                    let what = format!("{:?} is neither add nor remove", other.unwrap_or_default());
+                    return Err(Error::input(what).at(&Origin::fixed("ACTION")));
+                }
+            },
+            id: id(matches)?,
+            file: path(matches, "FILE").unwrap_or_default(),
+        }),
         "events" => Command::Events(EventsArguments {
             id: id(matches)?,
             interval: checked(matches, "interval", words::duration)?.unwrap_or(Duration::from_secs(5)),

@@ -33,6 +33,8 @@ pub(super) struct Prepared {
     pub host_entries: Vec<HostEntry>,
     /// Where mount namespaces are pinned.
     pub pinned: Vec<PathBuf>,
+    /// Sources of binds with `copy-symlink` that are symlinks, and what they say.
+    pub symlinks: BTreeMap<PathBuf, String>,
     /// Own hard limits.
     pub hard_limits: BTreeMap<u32, u64>,
 }
@@ -63,7 +65,8 @@ pub(super) fn prepare(global: &Global, arguments: &RunArguments, machine: Option
         crate::log::warning(&warning);
     }
     if let Some(Machine { cgroups: layout, host_entries, pinned, hard_limits, .. }) = machine {
-        return Ok(Prepared { intent, config, bundle, facts, layout, host_entries, pinned, hard_limits });
+        let symlinks = BTreeMap::new();
+        return Ok(Prepared { intent, config, bundle, facts, layout, host_entries, pinned, symlinks, hard_limits });
     }
     let unprivileged = facts.capabilities & (1 << 21) == 0;
     facts.add(&Needs { subordinate: unprivileged && intent.makes(NamespaceKind::User), ..Needs::default() })?;
@@ -73,7 +76,8 @@ pub(super) fn prepare(global: &Global, arguments: &RunArguments, machine: Option
     let host_entries = if intent.root.kind == RootKind::HostView { host_entries()? } else { Vec::new() };
     let hard_limits = hard_limits(&intent);
     let pinned = if may_hold_pins(&intent) { pinned()? } else { Vec::new() };
-    Ok(Prepared { intent, config, bundle, facts, layout: Layout::read()?, host_entries, pinned, hard_limits })
+    let (symlinks, layout) = (symlinks(&intent)?, Layout::read()?);
+    Ok(Prepared { intent, config, bundle, facts, layout, host_entries, pinned, symlinks, hard_limits })
 }
 
 /// This machine with everything that any plan could depend on, for `explain --facts`.
@@ -228,6 +232,7 @@ pub(super) fn again(config: &[u8], bundle: &Path) -> Result<Prepared> {
         layout: Layout::read()?,
         host_entries: Vec::new(),
         pinned: Vec::new(),
+        symlinks: BTreeMap::new(),
         hard_limits: BTreeMap::new(),
     })
 }
@@ -253,6 +258,25 @@ fn pinned() -> Result<Vec<PathBuf>> {
         fields.next().map(PathBuf::from)
     };
     Ok(text.lines().filter_map(point).collect())
+}
+
+/// What binds with `copy-symlink` have as source, where that is a symlink.
+fn symlinks(intent: &Intent) -> Result<BTreeMap<PathBuf, String>> {
+    let mut found = BTreeMap::new();
+    for mount in intent.mounts.iter().filter(|mount| mount.options.copy_symlink) {
+        let Some(source) = mount.source.as_deref() else { continue };
+        let failed = |call: &'static str| {
+            let what = format!("cannot read the symlink {source}");
+            move |error: std::io::Error| Error::refused(what).io(call, &error).at(&mount.origin)
+        };
+        if std::fs::symlink_metadata(source).is_ok_and(|data| data.is_symlink()) {
+            let target = std::fs::read_link(source).map_err(failed("readlink"))?;
+            let target = target.into_os_string().into_string();
+            let target = target.map_err(|_| Error::input("the symlink's target is not UTF-8").at(&mount.origin))?;
+            found.insert(source.into(), target);
+        }
+    }
+    Ok(found)
 }
 
 /// What of the host's root the embedded default shows: programs and their data, nobody's home.
@@ -340,6 +364,16 @@ pub(super) fn helpers(facts: &Facts) -> Option<(PathBuf, PathBuf)> {
 }
 
 impl Prepared {
+    /// Reads what the mounts that were put in the place of the container's own need of the host.
+    ///
+    /// # Errors
+    /// When it can't be read.
+    pub(super) fn need_mounts(&mut self) -> Result<()> {
+        self.pinned = if may_hold_pins(&self.intent) { pinned()? } else { Vec::new() };
+        self.symlinks = symlinks(&self.intent)?;
+        self.need_labels()
+    }
+
     /// Reads the security modules if the process wants a label: exec may bring one that the container had not.
     ///
     /// # Errors
@@ -365,6 +399,7 @@ impl Prepared {
             notify_directory: None,
             host_entries: self.host_entries.clone(),
             pinned: self.pinned.clone(),
+            symlinks: self.symlinks.clone(),
             cgroups: driver(global),
             hard_limits: self.hard_limits.clone(),
         }

@@ -5,6 +5,7 @@ pub mod abi;
 pub mod bpf;
 pub mod eventfd;
 pub(crate) mod guard;
+pub mod mounts;
 pub mod own_image;
 pub mod owned;
 pub mod parent;

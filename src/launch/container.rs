@@ -168,6 +168,7 @@ fn launch(
     let state = |pid: i32| state_json(record, version, "creating", pid);
     let mut launched = start::start(making.plan, slots, directory, |event, child| match event {
         Event::Barrier(barrier) => meeting.at(barrier, child),
+        Event::Mount(_) => Err(Error::refused("the container's process spoke out of turn")),
         Event::Listener(listener) => hand_over(making.intent, &listener, &state(child.pid), child.pid),
     })?;
     if let Some(scope) = &*scope.borrow() {

@@ -8,6 +8,7 @@ pub mod container;
 mod helper;
 pub mod hooks;
 pub mod id_maps;
+pub mod live_mounts;
 mod meeting;
 pub mod notify_socket;
 pub mod opening;

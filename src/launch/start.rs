@@ -51,6 +51,8 @@ impl Launched {
 pub enum Event {
     /// It waits at a barrier for the parent's steps.
     Barrier(Barrier),
+    /// A mount of a running container was attached or detached: its id.
+    Mount(u64),
     /// Its filter has a listener, which must reach its agent at once: the child's next call may need an answer.
     Listener(OwnedFd),
 }
@@ -72,6 +74,7 @@ pub fn start(
     let met = listen(plan, &ours, |event| meet(event, &forked)).and_then(|(heard, terminal)| match heard {
         Heard::Ready => Ok(Some((None, terminal))),
         Heard::Lost => Ok(None),
+        Heard::End if leaves(plan) => Ok(Some((None, terminal))),
         // The start time is wanted for the record anyway: whether it runs comes along.
         Heard::End => ProcessIdentity::read_after_exec(forked.pid)
             .map(|(identity, lost)| (!lost).then_some((Some(identity), terminal))),
@@ -320,6 +323,11 @@ fn first_stage(namespaces: &[(i32, u64)], score: Option<&str>) -> std::result::R
     Ok(())
 }
 
+/// Whether the child has no payload: its end is what was wanted.
+fn leaves(plan: &Plan) -> bool {
+    plan.child.last().is_some_and(|step| step.operation == Operation::Leave)
+}
+
 fn is_gated(plan: &Plan) -> bool {
     plan.child.iter().any(|step| step.operation == Operation::Ready)
 }
@@ -370,6 +378,7 @@ fn listen(
                 let listener = descriptor.ok_or_else(|| Error::refused("the seccomp listener did not come along"))?;
                 meet(Event::Listener(listener))?;
             }
+            Message::Mount => meet(Event::Mount(record.mount_id()))?,
             Message::Ready => return Ok((Heard::Ready, terminal)),
             Message::Failed => return Err(crate::plan::explain::failure(plan, &record)),
         }

@@ -4,7 +4,7 @@ use super::mounts::{Source, ensure, own_bind_tree};
 use super::story::{OWN, Story};
 use crate::error::{Error, Result};
 use crate::intent::{Device, DeviceKind, IdMap, NamespaceKind};
-use crate::plan::operation::Missing;
+use crate::plan::operation::{Existing, Missing};
 use crate::plan::{Operation, Slot};
 
 /// The runtime-spec's default devices.
@@ -12,13 +12,13 @@ const NODES: &[(&str, u32, u32)] =
     &[("null", 1, 3), ("zero", 1, 5), ("full", 1, 7), ("random", 1, 8), ("urandom", 1, 9), ("tty", 5, 0)];
 
 /// The runtime-spec's links, and `core` as the peers make it. An image's own `ptmx` gives way to the devpts instance's.
-const LINKS: &[(&str, &str, bool)] = &[
-    ("fd", "/proc/self/fd", false),
-    ("stdin", "/proc/self/fd/0", false),
-    ("stdout", "/proc/self/fd/1", false),
-    ("stderr", "/proc/self/fd/2", false),
-    ("core", "/proc/kcore", false),
-    ("ptmx", "pts/ptmx", true),
+const LINKS: &[(&str, &str, Existing)] = &[
+    ("fd", "/proc/self/fd", Existing::Stays),
+    ("stdin", "/proc/self/fd/0", Existing::Stays),
+    ("stdout", "/proc/self/fd/1", Existing::Stays),
+    ("stderr", "/proc/self/fd/2", Existing::Stays),
+    ("core", "/proc/kcore", Existing::Stays),
+    ("ptmx", "pts/ptmx", Existing::Goes),
 ];
 
 /// Whether the container brings a /dev of the host: then nothing is made in it.
@@ -46,9 +46,9 @@ pub fn all(story: &mut Story<'_>) -> Result<()> {
     for device in &intent.devices {
         one(story, dev, device)?;
     }
-    for (name, target, replace) in LINKS {
+    for (name, target, existing) in LINKS {
         let (name, target) = (story.plan.arena.text(name), story.plan.arena.text(target));
-        story.own(Operation::Link { at: dev, name, target, replace: *replace });
+        story.own(Operation::Link { at: dev, name, target, existing: *existing });
     }
     Ok(())
 }

@@ -8,7 +8,7 @@ use super::story::{HostEntryKind, OWN, Story};
 use crate::error::Result;
 use crate::kernel::abi::{MOUNT_ATTR_RDONLY, MountAttr};
 use crate::plan::arena::{Parameter, Range};
-use crate::plan::operation::Missing;
+use crate::plan::operation::{Existing, Missing};
 use crate::plan::{Operation, Slot};
 
 /// Child: makes the root and fills it.
@@ -27,7 +27,7 @@ pub fn enter(story: &mut Story<'_>) -> Result<()> {
         match &entry.kind {
             HostEntryKind::Link(target) => {
                 let (name, target) = (story.plan.arena.text(&entry.name), story.plan.arena.text(target));
-                story.own(Operation::Link { at: root, name, target, replace: false });
+                story.own(Operation::Link { at: root, name, target, existing: Existing::Stays });
             }
             HostEntryKind::Layered => layered(story, store, &entry.name),
             HostEntryKind::ReadOnly => read_only(story, &entry.name),

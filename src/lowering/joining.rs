@@ -20,7 +20,8 @@ pub fn lower_exec(join: JoinRequest<'_>) -> Result<Plan> {
     let story_ref = &mut story;
     let init = story_ref.slot();
     story_ref.open(Open::Given { name: "pidfd of the container's init", into: init }, &OWN);
-    born(story_ref, init);
+    let all = flags(story_ref);
+    born(story_ref, init, all);
     session::open_console(story_ref)?;
     namespaces::own_image(story_ref)?;
     story_ref.chapter(Stage::Birth);
@@ -43,9 +44,8 @@ fn flags(story: &Story<'_>) -> u64 {
     story.request.intent.namespaces.iter().map(|namespace| namespace.kind.flag()).sum()
 }
 
-/// Where the child is born: setns moves only the caller's children into a pid namespace.
-fn born(story: &mut Story<'_>, init: Slot) {
-    let flags = flags(story);
+/// Where a child that joins these namespaces is born: setns moves only the caller's children into a pid namespace.
+pub(super) fn born(story: &mut Story<'_>, init: Slot, flags: u64) {
     let (pid, user) = (flags & Kind::Pid.flag(), flags & Kind::User.flag());
     if story.may_come_back() {
         if pid != 0 {

@@ -11,6 +11,7 @@ mod files;
 mod host_view;
 mod joining;
 mod kernel_state;
+mod live_mounts;
 mod machine;
 mod mounts;
 mod namespaces;
@@ -22,6 +23,7 @@ mod session;
 mod story;
 
 pub use joining::{JoinRequest, lower_exec};
+pub use live_mounts::{lower_add_mounts, lower_remove_mounts};
 pub use machine::Machine;
 pub use order::lower;
 pub use story::{CgroupDriver, Console, HostEntry, HostEntryKind, Request, Story};

@@ -10,17 +10,13 @@ use crate::error::{Error, Result};
 use crate::intent::{Bind, IdMap, IdmapScope, Mount, NamespaceKind as Kind, Propagation, RootKind};
 use crate::kernel::abi::{MOUNT_ATTR_ATIME, MOUNT_ATTR_NODIRATIME, MOUNT_ATTR_RDONLY, MS_PRIVATE, MountAttr};
 use crate::plan::arena::{Parameter, Range};
-use crate::plan::operation::Missing;
+use crate::plan::operation::{Existing, Missing};
 use crate::plan::{Barrier, Open, Operation, ParentStep, Slot};
 
 /// Child: all mounts.
 pub fn all(story: &mut Story<'_>) -> Result<()> {
     let intent = story.request.intent;
-    if let Some(label) = intent.mount_label.as_ref().filter(|label| !label.value.is_empty())
-        && !story.modules().selinux
-    {
-        return Err(Error::refused("a label for mounts is wanted and SELinux is not enabled").at(&label.origin));
-    }
+    check_label(story)?;
     for mount in &intent.mounts {
         one(story, mount)?;
     }
@@ -31,6 +27,16 @@ pub fn all(story: &mut Story<'_>) -> Result<()> {
         story.own(Operation::Attach { tree, target });
     }
     Ok(())
+}
+
+/// A label can be given where SELinux is in force only.
+pub fn check_label(story: &Story<'_>) -> Result<()> {
+    match story.request.intent.mount_label.as_ref().filter(|label| !label.value.is_empty()) {
+        Some(label) if !story.modules().selinux => {
+            Err(Error::refused("a label for mounts is wanted and SELinux is not enabled").at(&label.origin))
+        }
+        _ => Ok(()),
+    }
 }
 
 /// A bind's host side.
@@ -47,16 +53,30 @@ fn one(story: &mut Story<'_>, mount: &Mount) -> Result<()> {
     if mount.options.remount {
         return remount(story, mount);
     }
+    if copied_symlink(story, mount) {
+        return Ok(());
+    }
     if mount.options.bind.is_none() && matches!(mount.fstype.as_deref(), Some("cgroup")) {
         return cgroup_view::mount(story, mount);
     }
     if let Some(source) = bind_of(story, mount).filter(|source| holds_pin(story, source)) {
         return bound_by_mount(story, mount, &source);
     }
-    let tree = match bind_of(story, mount) {
-        Some(source) => bound(story, mount, &source)?,
-        None => filesystem(story, mount)?,
-    };
+    let tree = make(story, mount)?;
+    place(story, mount, tree);
+    Ok(())
+}
+
+/// Makes what is mounted, detached and with its attributes.
+pub fn make(story: &mut Story<'_>, mount: &Mount) -> Result<Slot> {
+    match bind_of(story, mount) {
+        Some(source) => bound(story, mount, &source),
+        None => filesystem(story, mount),
+    }
+}
+
+/// Finds the mount point and attaches what was made.
+pub fn place(story: &mut Story<'_>, mount: &Mount, tree: Slot) {
     let options = &mount.options;
     let protected = matches!(mount.destination.as_str(), "/proc" | "/sys" | "/dev");
     let missing = if options.bind.is_some() { Missing::Like(tree) } else { Missing::Directory };
@@ -66,11 +86,21 @@ fn one(story: &mut Story<'_>, mount: &Mount) -> Result<()> {
         story.step(Operation::CopyUp { from: target, to: tree }, &mount.origin);
     }
     story.step(Operation::Attach { tree, target }, &mount.origin);
-    Ok(())
+}
+
+/// `copy-symlink`: where the source is a symlink, the same one is made instead of a mount.
+pub fn copied_symlink(story: &mut Story<'_>, mount: &Mount) -> bool {
+    let source = mount.source.as_deref().filter(|_| mount.options.copy_symlink).map(Path::new);
+    let Some(target) = source.and_then(|source| story.request.symlinks.get(source)).cloned() else { return false };
+    let (directory, name) = mount.destination.rsplit_once('/').unwrap_or(("", &mount.destination));
+    let at = ensure(story, directory, Missing::Directory, false, &mount.origin);
+    let (name, target) = (story.plan.arena.text(name), story.plan.arena.text(&target));
+    story.step(Operation::Link { at, name, target, existing: Existing::IsTheSame }, &mount.origin);
+    true
 }
 
 /// The bind that a mount is: its own words, or what stands in for a file system that a user namespace may not make.
-fn bind_of(story: &Story<'_>, mount: &Mount) -> Option<Source> {
+pub fn bind_of(story: &Story<'_>, mount: &Mount) -> Option<Source> {
     if let Some(depth) = mount.options.bind {
         return Some(Source {
             path: mount.source.clone().unwrap_or_default(),
@@ -126,7 +156,7 @@ pub fn bind_tree(story: &mut Story<'_>, source: &Source, origin: &crate::error::
         let inside = Path::new(&source.path).strip_prefix(&story.request.intent.root.path).unwrap_or(Path::new(""));
         let path = in_root(story, &inside.to_string_lossy());
         let root = story.root;
-        story.step(Operation::OpenTreeLate { root, path, recursive, into }, origin);
+        story.step(Operation::OpenTreeLate { root, path, recursive, nofollow, into }, origin);
     } else if story.may_mount() {
         let path = source.path.clone().into();
         story.open(Open::Tree { path, recursive, nofollow, into }, origin);
@@ -148,9 +178,14 @@ pub fn own_bind_tree(story: &mut Story<'_>, source: &Source, origin: &crate::err
     Ok(tree)
 }
 
-fn bound(story: &mut Story<'_>, mount: &Mount, source: &Source) -> Result<Slot> {
+/// Whether a bind's source lies in the root, where an earlier mount may have made it.
+pub fn is_late(story: &Story<'_>, source: &Source) -> bool {
     let root = &story.request.intent.root;
-    let late = root.kind == RootKind::Directory && Path::new(&source.path).starts_with(&root.path);
+    root.kind == RootKind::Directory && Path::new(&source.path).starts_with(&root.path)
+}
+
+fn bound(story: &mut Story<'_>, mount: &Mount, source: &Source) -> Result<Slot> {
+    let late = is_late(story, source);
     let tree = bind_tree(story, source, &mount.origin, late)?;
     if let Some(scope) = mount.options.idmap {
         if late {
@@ -338,7 +373,7 @@ fn parameters(story: &mut Story<'_>, mount: &Mount, fstype: &str) -> Result<Rang
 }
 
 /// `remount`: the attributes of what is mounted there.
-fn remount(story: &mut Story<'_>, mount: &Mount) -> Result<()> {
+pub fn remount(story: &mut Story<'_>, mount: &Mount) -> Result<()> {
     let options = &mount.options;
     let (root, path) = (story.root, in_root(story, &mount.destination));
     let wanted =

@@ -52,6 +52,8 @@ pub struct Request<'a> {
     pub host_entries: Vec<HostEntry>,
     /// Where mount namespaces are pinned (`mount --bind /proc/PID/ns/mnt PATH`): no detached tree with one can be attached.
     pub pinned: Vec<PathBuf>,
+    /// What binds with `copy-symlink` have as source that is a symlink, and what it says.
+    pub symlinks: BTreeMap<PathBuf, String>,
     /// `--cgroup-manager`.
     pub cgroups: CgroupDriver,
     /// The runtime's own hard limits, by `RLIMIT_*`: a child of a new user namespace can't go above them.

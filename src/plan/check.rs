@@ -8,7 +8,7 @@
 //! - nothing after the capabilities went needs one, and they go in the order that works: bounding set, groups, ids, sets;
 //! - whatever keeps the payload from more rights than it has is there: non-dumpable before anybody else's code or namespace,
 //!   ids, capabilities, working directory checked, every descriptor closed after the last one was opened;
-//! - exactly one execve, last;
+//! - exactly one execve, last; or none, and a child that leaves (mounts of a running container);
 //! - ids fit the maps of a new user namespace;
 //! - a filter allows the calls that are still to come, and is there only where it may be installed.
 
@@ -67,6 +67,7 @@ fn needs_capability(operation: Op) -> bool {
             operation,
             Op::Attach { .. }
                 | Op::SetAttributes { .. }
+                | Op::Detach { .. }
                 | Op::RootAttributes { .. }
                 | Op::Remount { .. }
                 | Op::Filesystem { .. }
@@ -201,14 +202,31 @@ const ONCE: &[Required] = &[
     (|op| matches!(op, Op::Execute { .. }), "there must be one execve"),
 ];
 
+/// What a child without payload has exactly once.
+const ONCE_WITHOUT_PAYLOAD: &[Required] = &[
+    (|op| matches!(op, Op::SignalMask(_)), "signals stay blocked"),
+    (|op| op == Op::NonDumpable, "others may trace the child"),
+    (|op| matches!(op, Op::OpenRoot { .. }), "the container's root is not opened"),
+    (|op| op == Op::Leave, "the child never ends"),
+];
+
 fn present(plan: &Plan) -> Result<()> {
-    let place = |is: fn(Op) -> bool| plan.child.iter().position(|step| is(step.operation));
-    let count = |is: fn(Op) -> bool| plan.child.iter().filter(|step| is(step.operation)).count();
-    for (is, wrong) in ONCE {
-        if count(*is) != 1 {
-            return Err(defect(plan.child.len().saturating_sub(1), wrong));
+    let last = plan.child.len().saturating_sub(1);
+    let leaves = plan.child.iter().any(|step| step.operation == Op::Leave);
+    if leaves && plan.child.last().is_some_and(|step| step.operation != Op::Leave) {
+        return Err(defect(last, "the child goes on after it has left"));
+    }
+    let once = if leaves { ONCE_WITHOUT_PAYLOAD } else { ONCE };
+    for (is, wrong) in once {
+        if plan.child.iter().filter(|step| is(step.operation)).count() != 1 {
+            return Err(defect(last, wrong));
         }
     }
+    if leaves { Ok(()) } else { payload(plan) }
+}
+
+fn payload(plan: &Plan) -> Result<()> {
+    let place = |is: fn(Op) -> bool| plan.child.iter().position(|step| is(step.operation));
     if !plan.child.last().is_some_and(|step| matches!(step.operation, Op::Execute { .. })) {
         return Err(defect(plan.child.len().saturating_sub(1), "execve is not last"));
     }

@@ -79,6 +79,11 @@ fn file_operation(plan: &Plan, operation: Op) -> String {
         Op::OpenRoot { path, .. } => format!("open {}", show(path)),
         Op::Ensure { path, missing, .. } => format!("find {} ({})", in_container(&show(path)), missing_words(missing)),
         Op::Attach { tree, target } => format!("attach {} at {}", source(plan, tree), mount_point(plan, target)),
+        Op::TellMount(tree) => format!("tell the runtime the id of {}", source(plan, tree)),
+        Op::FindMount { path, id, .. } => {
+            format!("find {} and check that mount {id} is there", in_container(&show(path)))
+        }
+        Op::Detach { mount, .. } => format!("detach {}", mount_point(plan, mount)),
         Op::BindByMount { source, target } => {
             format!("bind {} at {} by mount(2)", show(source), mount_point(plan, target))
         }
@@ -133,6 +138,7 @@ fn payload_operation(arena: &Arena, operation: Op) -> String {
         Op::FindHome(uid) => format!("look up HOME of user {uid} in /etc/passwd (missing → /)"),
         Op::FindExecutable(candidates) => format!("find the first executable of {}", list(candidates).join(" ")),
         Op::CloseAll { from, .. } => format!("close all descriptors from {from} on but those still needed"),
+        Op::Leave => "end: the work is done".into(),
         Op::Ready => "tell the runtime: ready".into(),
         Op::WaitGate { .. } => "wait for `start`".into(),
         Op::SpawnHook { hook, .. } => match arena.hooks.get(hook as usize) {
@@ -186,7 +192,9 @@ fn source(plan: &Plan, slot: Slot) -> String {
 /// The path in the container that a slot was found at.
 pub(super) fn mount_point(plan: &Plan, slot: Slot) -> String {
     let found = plan.child.iter().find_map(|step| match step.operation {
-        Op::Ensure { path, into, .. } if into == slot => Some(in_container(&plan.arena.show(path))),
+        Op::Ensure { path, into, .. } | Op::FindMount { path, into, .. } if into == slot => {
+            Some(in_container(&plan.arena.show(path)))
+        }
         _ => None,
     });
     found.unwrap_or_else(|| "/".into())

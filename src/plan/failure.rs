@@ -77,6 +77,10 @@ fn hint(plan: &Plan, operation: Op, record: &Record) -> Option<&'static str> {
             Some("one of source and target is a directory and the other is not")
         }
         (Op::Attach { .. }, libc::ELOOP) => Some("the tree holds a pinned mount namespace, which can't be attached"),
+        (Op::FindMount { .. }, libc::ENOENT) => {
+            Some("what was added there is gone, or something else is mounted over it")
+        }
+        (Op::Link { .. }, libc::EEXIST) => Some("something else is there"),
         (Op::Ensure { .. }, libc::ELOOP) => Some("a symbolic link lies where a mount point must be"),
         (Op::Ensure { .. }, libc::EROFS) => Some("the mount point is missing and the file system is read-only"),
         (Op::Filesystem { .. }, libc::EPERM) => Some(

@@ -58,6 +58,17 @@ pub enum Missing {
     Like(Slot),
 }
 
+/// What becomes of something that lies where a symlink shall be.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum Existing {
+    /// It stays.
+    Stays,
+    /// It is removed first (the image's own `/dev/ptmx`).
+    Goes,
+    /// It must be the same symlink.
+    IsTheSame,
+}
+
 /// One thing the child does.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub enum Operation {
@@ -138,6 +149,8 @@ pub enum Operation {
         path: Text,
         /// With everything below.
         recursive: bool,
+        /// A symlink at the end is not followed.
+        nofollow: bool,
         /// Where the tree goes.
         into: Slot,
     },
@@ -260,7 +273,7 @@ pub enum Operation {
         /// Device number.
         device: u32,
     },
-    /// symlinkat, or nothing where something is.
+    /// symlinkat.
     Link {
         /// Directory.
         at: Slot,
@@ -268,8 +281,8 @@ pub enum Operation {
         name: Text,
         /// What it points to.
         target: Text,
-        /// An entry in the way is removed first (the image's own `/dev/ptmx`).
-        replace: bool,
+        /// What becomes of an entry in the way.
+        existing: Existing,
     },
     /// mount_setattr on what is mounted at a path (`remount`, late propagation).
     Remount {
@@ -281,6 +294,28 @@ pub enum Operation {
         attributes: u16,
         /// The whole tree.
         recursive: bool,
+    },
+
+    // A running container's mounts
+    /// Tells the parent the id of the mount that a tree has become, so that it can be found again (statx(2)).
+    TellMount(Slot),
+    /// Finds a path in the root; what is mounted there must be this mount.
+    FindMount {
+        /// The root.
+        root: Slot,
+        /// Path below it.
+        path: Text,
+        /// The mount's id.
+        id: u64,
+        /// Where the O_PATH descriptor goes.
+        into: Slot,
+    },
+    /// umount2(MNT_DETACH) of what was found, named by its descriptor below the host's procfs; tells the parent.
+    Detach {
+        /// The host's procfs.
+        proc: Slot,
+        /// The mount.
+        mount: Slot,
     },
 
     // Root
@@ -456,6 +491,8 @@ pub enum Operation {
         /// The state, in a memfd.
         state: Slot,
     },
+    /// exit_group(0): a child without payload has done its work.
+    Leave,
     /// execve(2) of the candidate found.
     Execute {
         /// Candidates, as for `FindExecutable`.

@@ -8,6 +8,7 @@
 //!   │ ◄─────────────────────  one byte
 //!   │ Terminal + descriptor ────────────►   the pty's master (foreground only)
 //!   │ Listener + descriptor ────────────►   the seccomp listener
+//!   │ Mount              ───────────────►   `mounts`: the id of one that was attached or detached
 //!   │ Ready, then closes ───────────────►   create: record, pid file      (run: absent)
 //!   ╎ end-of-file            at execve      run: the payload runs
 //!   │ Failed             ───────────────►   step, call, errno, the kernel's own words if it had any
@@ -27,6 +28,8 @@ pub enum Message {
     Terminal,
     /// A seccomp listener comes along.
     Listener,
+    /// A mount was attached or detached: its id is in the words.
+    Mount,
 }
 
 /// One message.
@@ -56,6 +59,18 @@ impl Record {
         Record { message, step, call: Call::None, errno: 0, words: [0; WORDS] }
     }
 
+    /// A message about a mount.
+    pub fn mount(step: u32, id: u64) -> Self {
+        let mut record = Record::new(Message::Mount, step);
+        record.words.iter_mut().zip(id.to_ne_bytes()).for_each(|(place, byte)| *place = byte);
+        record
+    }
+
+    /// The id that a message about a mount carries.
+    pub fn mount_id(&self) -> u64 {
+        self.words.first_chunk().map_or(0, |bytes| u64::from_ne_bytes(*bytes))
+    }
+
     /// As bytes on the wire.
     pub fn encode(&self) -> [u8; SIZE] {
         let (kind, number) = match self.message {
@@ -64,6 +79,7 @@ impl Record {
             Message::Ready => (3, 0),
             Message::Terminal => (4, 0),
             Message::Listener => (5, 0),
+            Message::Mount => (6, 0),
         };
         let mut bytes = [0u8; SIZE];
         let head = [MAGIC, kind | number << 8, self.step, self.call as u32, self.errno as u32];
@@ -99,6 +115,7 @@ impl Record {
             3 => Message::Ready,
             4 => Message::Terminal,
             5 => Message::Listener,
+            6 => Message::Mount,
             _ => return None,
         };
         let call = Call::from_number(word(3)?)?;
@@ -154,6 +171,8 @@ mod tests {
         (record.call, record.errno) = (Call::MoveMount, libc::ENOTDIR);
         record.words[..3].copy_from_slice(b"why");
         assert_eq!(Record::decode(&record.encode()), Some(record));
+        let mount = Record::mount(3, u64::MAX - 1);
+        assert_eq!(Record::decode(&mount.encode()).map(|record| record.mount_id()), Some(u64::MAX - 1));
         assert_eq!(Record::decode(&[0; SIZE]), None);
         assert_eq!(Record::decode(&record.encode()[..SIZE - 1]), None);
         for (index, (call, _)) in CALLS.iter().enumerate() {

@@ -6,6 +6,7 @@
 
 mod exec;
 mod lifecycle;
+mod mounts;
 mod update;
 
 use clap::{Arg, ArgAction, Command, builder::OsStringValueParser, builder::PossibleValuesParser};
@@ -262,6 +263,7 @@ pub const COMMANDS: &[&CommandRow] = &[
     &lifecycle::PAUSE,
     &lifecycle::RESUME,
     &update::UPDATE,
+    &mounts::MOUNTS,
     &lifecycle::EVENTS,
     &lifecycle::EXPLAIN,
     &lifecycle::SPEC,
@@ -348,6 +350,7 @@ mod tests {
             ("state", ""),
             ("pause", ""),
             ("resume", ""),
+            ("mounts", ""),
         ];
         for (name, flags) in contracts {
             let row = command(name).unwrap_or_else(|| panic!("no command {name}"));

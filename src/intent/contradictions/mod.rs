@@ -10,6 +10,7 @@ mod mounts;
 mod sysctls;
 
 pub use ids::id_map;
+pub use mounts::check as mounts;
 
 use super::{Intent, NamespaceKind, Process, RootKind};
 use crate::cgroup::Resources;

@@ -17,6 +17,10 @@ const OVER_PROC: &[&str] = &[
     "/proc/sys/kernel/ns_last_pid",
 ];
 
+/// Rules of the mounts alone; also for `mounts add`.
+///
+/// # Errors
+/// The first contradiction, with its place.
 pub fn check(intent: &Intent) -> Result<()> {
     for mount in &intent.mounts {
         let refuse = |what: String| Err(Error::input(what).at(&mount.origin));

@@ -47,7 +47,7 @@ use reader::{Node, Notes};
 pub use reader::{Unknown, nearest};
 
 use super::process::Process;
-use super::{Intent, Root, RootKind, contradictions};
+use super::{Intent, Placed, Root, RootKind, contradictions};
 use crate::cgroup::Resources;
 use crate::error::Result;
 
@@ -138,6 +138,28 @@ pub fn read_resources(text: &[u8], unknown: Unknown) -> Result<(Resources, Vec<S
     let resources = resources::read(Node::root(&value, &notes))?;
     contradictions::resources(&resources)?;
     Ok((resources, notes.warnings.into_inner()))
+}
+
+/// Puts a list of mounts, as `mounts add` names it in a file, in the place of a container's own; gives the warnings.
+///
+/// # Errors
+/// As [`from_oci`]; pointers start at the list.
+pub fn replace_mounts(text: &[u8], bundle: &Path, unknown: Unknown, intent: &mut Intent) -> Result<Vec<String>> {
+    let value = json::parse(text, "mounts file")?;
+    let notes = Notes { unknown, ..Notes::default() };
+    let maps = &intent.id_maps;
+    intent.mounts = Node::root(&value, &notes).list(bounds::MOUNTS, |node| mounts::read(node, bundle, maps))?;
+    contradictions::mounts(intent)?;
+    Ok(notes.warnings.into_inner())
+}
+
+/// The destinations of such a list, for `mounts remove`.
+///
+/// # Errors
+/// As [`from_oci`]; pointers start at the list.
+pub fn mount_destinations(text: &[u8]) -> Result<Vec<Placed<String>>> {
+    let value = json::parse(text, "mounts file")?;
+    mounts::destinations(Node::root(&value, &Notes::default()))
 }
 
 fn read(node: Node<'_>, bundle: &Path) -> Result<Intent> {

@@ -6,7 +6,7 @@ use super::reader::{self, Node};
 use super::{bounds, linux, paths};
 use crate::error::{Error, Result};
 use crate::intent::mount_options::{self, Parsed};
-use crate::intent::{Bind, IdMap, IdMaps, IdmapScope, Mount};
+use crate::intent::{Bind, IdMap, IdMaps, IdmapScope, Mount, Placed};
 
 const KNOWN: &[&str] = &["destination", "type", "source", "options", "uidMappings", "gidMappings"];
 
@@ -46,6 +46,14 @@ pub fn read(node: Node<'_>, bundle: &Path, container: &IdMaps) -> Result<Mount> 
         (true, _) => absolute(custom, relative, container).map_err(|error| error.at(&node.origin()))?,
     };
     Ok(Mount { destination, fstype, source, options, id_maps, origin: node.origin() })
+}
+
+/// The destinations of a list of mounts, each at its place: what `mounts remove` reads of it.
+pub fn destinations(list: Node<'_>) -> Result<Vec<Placed<String>>> {
+    list.list(bounds::MOUNTS, |node| {
+        let value = node.object(KNOWN)?.need("destination", paths::from_root)?;
+        Ok(Placed { value, origin: node.origin() })
+    })
 }
 
 /// A bind's source as an absolute path of the host.

@@ -5,7 +5,7 @@ use core::ffi::CStr;
 
 use super::{Child, Done, Naming, fail};
 use crate::kernel::{abi, raw};
-use crate::plan::operation::Missing;
+use crate::plan::operation::{Existing, Missing};
 use crate::plan::report::Call;
 use crate::plan::{Slot, Text};
 
@@ -208,10 +208,10 @@ impl Child<'_> {
         fail(Call::Verify, libc::ENODEV)
     }
 
-    pub(super) fn link(&self, at: Slot, name: Text, target: Text, replace: bool) -> Done {
+    pub(super) fn link(&self, at: Slot, name: Text, target: Text, existing: Existing) -> Done {
         let (at, name, target) = (self.slot(at)?, self.arena.c_str(name), self.arena.c_str(target));
         let mut result = raw::symlinkat(target, at, name);
-        if replace && result == Err(libc::EEXIST) {
+        if existing == Existing::Goes && result == Err(libc::EEXIST) {
             match raw::unlinkat(at, name, 0) {
                 Ok(_) => result = raw::symlinkat(target, at, name),
                 // The image's own directory or mount point stays, as it does under the peers.
@@ -220,8 +220,19 @@ impl Child<'_> {
             }
         }
         match result {
-            Ok(_) | Err(libc::EEXIST) => Ok(()),
+            Ok(_) => Ok(()),
+            Err(libc::EEXIST) if existing != Existing::IsTheSame => Ok(()),
+            Err(libc::EEXIST) => self.same_link(at, name, target),
             Err(errno) => fail(Call::Symlink, errno),
+        }
+    }
+
+    /// What is there must be this symlink.
+    fn same_link(&self, at: i32, name: &CStr, target: &CStr) -> Done {
+        let mut link = [0u8; PATH];
+        match raw::readlinkat(at, name, &mut link) {
+            Ok(length) if link.get(..length) == Some(target.to_bytes()) => Ok(()),
+            _ => fail(Call::Symlink, libc::EEXIST),
         }
     }
 

@@ -9,6 +9,7 @@ mod executable;
 mod files;
 mod hidden;
 mod hooks;
+mod live;
 mod mounts;
 mod privileges;
 mod root;

@@ -30,8 +30,15 @@ impl Child<'_> {
         self.put(into, tree)
     }
 
-    pub(super) fn open_tree_late(&mut self, root: Slot, path: Text, recursive: bool, into: Slot) -> Done {
-        let found = self.open_in(self.slot(root)?, self.arena.c_str(path), abi::O_PATH).named(Call::Open)?;
+    pub(super) fn open_tree_late(
+        &mut self,
+        root: Slot,
+        path: Text,
+        (recursive, nofollow): (bool, bool),
+        into: Slot,
+    ) -> Done {
+        let flags = if nofollow { abi::O_PATH | abi::O_NOFOLLOW } else { abi::O_PATH };
+        let found = self.open_in(self.slot(root)?, self.arena.c_str(path), flags).named(Call::Open)?;
         let tree = self.clone_of(found, recursive)?;
         let _ = raw::close(found);
         self.put(into, tree)

@@ -65,6 +65,9 @@ impl Child<'_> {
             Op::WaitGate { gate, outcome } => self.wait_gate(gate, outcome),
             Op::SpawnHook { hook, state } => self.spawn_hook(hook, state),
             Op::Execute { candidates, .. } => self.execute(candidates),
+            Op::TellMount(tree) => self.tell_mount(index, tree),
+            Op::Detach { proc, mount } => self.detach(index, proc, mount),
+            Op::Leave => raw::exit(0),
             other => self.file_step(other),
         }
     }
@@ -74,7 +77,9 @@ impl Child<'_> {
         match operation {
             Op::NamespacePropagation(kind) => self.namespace_propagation(kind),
             Op::OpenTree { path, recursive, nofollow, into } => self.open_tree(path, recursive, nofollow, into),
-            Op::OpenTreeLate { root, path, recursive, into } => self.open_tree_late(root, path, recursive, into),
+            Op::OpenTreeLate { root, path, recursive, nofollow, into } => {
+                self.open_tree_late(root, path, (recursive, nofollow), into)
+            }
             Op::Filesystem { fstype, parameters, attributes, into } => {
                 self.filesystem(fstype, parameters, attributes, into)
             }
@@ -91,8 +96,9 @@ impl Child<'_> {
             Op::Node { at, name, mode, device } => self.node(at, name, mode, device),
             Op::ChangeOwner { at, name, uid, gid } => self.change_owner(at, name, uid, gid),
             Op::VerifyDevice { tree, mode, device } => self.verify_device(tree, mode, device),
-            Op::Link { at, name, target, replace } => self.link(at, name, target, replace),
+            Op::Link { at, name, target, existing } => self.link(at, name, target, existing),
             Op::Remount { root, path, attributes, recursive } => self.remount(root, path, attributes, recursive),
+            Op::FindMount { root, path, id, into } => self.find_mount(root, path, id, into),
             Op::NullSource(into) => self.null_source(into),
             Op::Hide { root, path, null, empty } => self.hide(root, path, null, empty),
             Op::ReadOnly { root, path } => self.read_only(root, path),

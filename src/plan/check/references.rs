@@ -54,6 +54,7 @@ fn operation(arena: &Arena, operation: Op) -> bool {
         Op::InterfaceUp(name) | Op::Keyring(name) => text(arena, name),
         Op::WriteProc { path, value, .. } => text(arena, path) && bytes(arena, value),
         Op::OpenTree { path, .. } | Op::OpenTreeLate { path, .. } | Op::OpenRoot { path, .. } => text(arena, path),
+        Op::FindMount { path, .. } => text(arena, path),
         Op::Ensure { path, .. } | Op::Hide { path, .. } | Op::ReadOnly { path, .. } => text(arena, path),
         Op::ChangeDirectory { path } | Op::EnterRoot { at: path, .. } => text(arena, path),
         Op::BindByMount { source, .. } => text(arena, source),

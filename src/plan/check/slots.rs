@@ -32,6 +32,9 @@ fn uses(operation: Op) -> Uses {
         Op::Ensure { root, missing: Missing::Like(tree), into, .. } => fills(&[root, tree], &[into]),
         Op::Ensure { root, into, .. } => fills(&[root], &[into]),
         Op::Attach { tree, target } => reads(&[tree, target]),
+        Op::TellMount(tree) => reads(&[tree]),
+        Op::FindMount { root, into, .. } => fills(&[root], &[into]),
+        Op::Detach { proc, mount } => reads(&[proc, mount]),
         Op::BindByMount { target, .. } => reads(&[target]),
         Op::CopyUp { from, to } | Op::InheritMode { from, to } => reads(&[from, to]),
         Op::Directory { at, .. } | Op::Node { at, .. } | Op::ChangeOwner { at, .. } | Op::Link { at, .. } => {

@@ -2,7 +2,7 @@ use super::*;
 use crate::error::Origin;
 use crate::kernel::abi::MountAttr;
 use crate::plan::arena::{Arena, HookEntry, Range};
-use crate::plan::operation::Missing;
+use crate::plan::operation::{Existing, Missing};
 use crate::plan::report::Message;
 use crate::plan::{Barrier, OwnImage, Slot, Stage, Step};
 
@@ -38,7 +38,7 @@ fn every() -> (Arena, Vec<Op>) {
         Op::WriteProc { proc, path, value },
         Op::NamespacePropagation(libc::MS_SLAVE),
         Op::OpenTree { path, recursive: true, nofollow: false, into },
-        Op::OpenTreeLate { root, path, recursive: false, into },
+        Op::OpenTreeLate { root, path, recursive: false, nofollow: false, into },
         Op::Filesystem { fstype: name, parameters: empty, attributes: 0, into },
         Op::SetAttributes { tree, attributes: 0, recursive: false },
         Op::OverlayStore,
@@ -53,7 +53,7 @@ fn every() -> (Arena, Vec<Op>) {
         Op::Node { at, name, mode: libc::S_IFCHR | 0o666, device },
         Op::ChangeOwner { at, name, uid: 1, gid: 2 },
         Op::VerifyDevice { tree, mode: libc::S_IFCHR, device },
-        Op::Link { at, name, target: path, replace: false },
+        Op::Link { at, name, target: path, existing: Existing::Stays },
         Op::Remount { root, path, attributes: 0, recursive: false },
         Op::NullSource(into),
         Op::Hide { root, path, null: slot, empty: into },
@@ -90,6 +90,10 @@ fn every() -> (Arena, Vec<Op>) {
         Op::Ready,
         Op::WaitGate { gate: slot, outcome: into },
         Op::SpawnHook { hook: 0, state: slot },
+        Op::TellMount(slot),
+        Op::FindMount { root, path, id: 7, into },
+        Op::Detach { proc, mount: slot },
+        Op::Leave,
         Op::Execute { candidates: list, arguments: list, environment: empty },
     ];
     (arena, all)
