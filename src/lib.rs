@@ -21,13 +21,14 @@
 //! | [`plan`] | the plan as data: operations, bytes, origins; the verifier; `explain`; a failure as a sentence | `cgroup`, `seccomp` |
 //! | [`launch`] | carries a plan out and decides nothing: the parent half, and the child half after clone3 | `plan`, `intent`, services |
 //! | [`cgroup`] | control groups: limits as writes, v2 and v1, devices, statistics, freezing, killing | `kernel` |
+//! | [`network`] | network devices into a container's namespace, by netlink | `kernel` |
 //! | [`seccomp`] | a profile → one BPF program for all ABIs of the machine | `kernel` |
 //! | [`state`] | directory, lock, record and gate of each container; identity of its process | `kernel`, `time` |
 //! | [`kernel`] | raw system calls, kernel structures, owned descriptors: the only `unsafe` | nothing |
 //! | [`log`], [`time`] | text and JSON lines as callers parse them; times as they are written there | nothing |
 //! | [`error`] | the one error people see: what, where in the input, which call, errno, what would help | nothing |
 //!
-//! Every room may use [`error`]. The services `cgroup`, `seccomp` and `state` do not know each other.
+//! Every room may use [`error`]. The services `cgroup`, `network`, `seccomp` and `state` do not know each other.
 //!
 //! # Policy
 //!
@@ -50,6 +51,7 @@ pub mod kernel;
 pub mod launch;
 pub mod log;
 pub mod lowering;
+pub mod network;
 pub mod plan;
 pub mod seccomp;
 pub mod state;

@@ -4,6 +4,7 @@
 
 use super::arguments::Global;
 use super::command_version::{COMMIT, OWN, SPECIFICATION};
+use crate::intent::hardware::{MEMORY_FLAGS, MEMORY_MODES};
 use crate::intent::{NamespaceKind, mount_options};
 use crate::seccomp;
 use serde_json::{Value, json};
@@ -37,7 +38,8 @@ fn features() -> Value {
             "selinux": {"enabled": true},
             "intelRdt": {"enabled": false},
             "mountExtensions": {"idmap": {"enabled": true}},
-            "netDevices": {"enabled": false},
+            "memoryPolicy": {"modes": words(MEMORY_MODES), "flags": words(MEMORY_FLAGS)},
+            "netDevices": {"enabled": true},
         },
         "annotations": {
             "org.opencontainers.runc.version": super::command_version::LIKE_RUNC,
@@ -53,6 +55,10 @@ fn namespaces() -> Vec<&'static str> {
     let mut all: Vec<&str> = NamespaceKind::ALL.iter().map(|row| row.1).collect();
     all.sort_unstable();
     all
+}
+
+fn words<T>(table: &[(&'static str, T)]) -> Vec<&'static str> {
+    table.iter().map(|line| line.0).collect()
 }
 
 fn capabilities() -> Vec<String> {

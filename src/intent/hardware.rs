@@ -1,4 +1,4 @@
-//! What a container wants of the machine itself: memory nodes and processors.
+//! What a container wants of the machine itself: memory nodes, processors, network devices.
 
 use super::Placed;
 use crate::error::Origin;
@@ -36,6 +36,17 @@ pub struct MemoryPolicy {
     pub flags: u32,
     /// The nodes; `None`: none.
     pub nodes: Option<Placed<Numbers>>,
+    /// Its place in the input.
+    pub origin: Origin,
+}
+
+/// An entry of `linux.netDevices`: a network device of the runtime's own namespace that goes into the container's.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct NetDevice {
+    /// Its name in the runtime's network namespace.
+    pub device: String,
+    /// Its name in the container; `%d` in it becomes the first free number there.
+    pub name: String,
     /// Its place in the input.
     pub origin: Origin,
 }

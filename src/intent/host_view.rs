@@ -160,6 +160,7 @@ pub fn host_view(wanted: HostView) -> Result<Intent> {
         hooks: Hooks::default(),
         annotations: BTreeMap::new(),
         personality: None,
+        net_devices: Vec::new(),
         memory_policy: None,
         mount_label: None,
         unsupported: Vec::new(),

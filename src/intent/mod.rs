@@ -19,7 +19,7 @@ pub mod host_view;
 pub mod mount_options;
 pub mod process;
 
-pub use hardware::{MemoryPolicy, Numbers};
+pub use hardware::{MemoryPolicy, NetDevice, Numbers};
 pub use process::{Capabilities, Process, Rlimit, User};
 
 /// A whole container as it is wanted.
@@ -64,6 +64,8 @@ pub struct Intent {
     pub annotations: BTreeMap<String, String>,
     /// Execution domain (personality(2)): `PER_LINUX` or `PER_LINUX32`.
     pub personality: Option<Placed<u32>>,
+    /// Network devices that move into the container's network namespace, in the input's order.
+    pub net_devices: Vec<NetDevice>,
     /// NUMA memory policy.
     pub memory_policy: Option<MemoryPolicy>,
     /// SELinux context for mounts (`context=`).

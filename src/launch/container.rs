@@ -15,6 +15,7 @@ use crate::cgroup::systemd::{self, Scope, ScopeRequest};
 use crate::cgroup::{self, Created, Group};
 use crate::error::{Error, Result};
 use crate::intent::Intent;
+use crate::network::Moved;
 use crate::plan::{Open, Plan};
 use crate::state::{Container, Phase, ProcessIdentity, Record, Reserved};
 
@@ -100,11 +101,11 @@ pub fn make(mut reserved: Reserved, making: &Making<'_>) -> Result<Made> {
         crate::log::debug(note);
     }
     let mut warnings = created.as_mut().map(|created| std::mem::take(&mut created.warnings)).unwrap_or_default();
-    let scope = RefCell::new(None);
+    let around = Around::default();
     let launched = open_in_groups(plan, &mut slots)
-        .and_then(|()| launch(&mut reserved, making, &slots, created.as_ref(), &scope, &mut record));
+        .and_then(|()| launch(&mut reserved, making, &slots, created.as_ref(), &around, &mut record));
     let mut group = created.map_or_else(Group::none, |created| created.group);
-    if let Some(scope) = scope.into_inner() {
+    if let Some(scope) = around.scope.into_inner() {
         warnings.extend(scope.warnings);
         group = scope.group;
     }
@@ -113,8 +114,25 @@ pub fn make(mut reserved: Reserved, making: &Making<'_>) -> Result<Made> {
         Err(error) => {
             // The first error is the one to tell; `delete --force` finds what is left by the record.
             let _ = group.kill(libc::SIGKILL).and_then(|()| group.remove());
+            put_back(around.moved.into_inner());
             after_stop(making.intent, &record, making.bundle);
             Err(error)
+        }
+    }
+}
+
+/// What the parent made around the child.
+#[derive(Default)]
+struct Around {
+    scope: RefCell<Option<Scope>>,
+    moved: RefCell<Vec<Moved>>,
+}
+
+/// Network devices go back to the runtime's namespace, the last one first.
+fn put_back(moved: Vec<Moved>) {
+    for device in moved.into_iter().rev() {
+        if let Err(error) = device.put_back() {
+            crate::log::warning(&error.to_string());
         }
     }
 }
@@ -150,7 +168,7 @@ fn launch(
     making: &Making<'_>,
     slots: &Slots,
     created: Option<&Created>,
-    scope: &RefCell<Option<Scope>>,
+    around: &Around,
     record: &mut Record,
 ) -> Result<Launched> {
     let version = &making.intent.version;
@@ -162,7 +180,10 @@ fn launch(
         helpers: making.helpers.clone(),
         bundle: making.bundle,
         state_json: &creating,
-        scope: &|request, pid| systemd::start_scope(request, pid).map(|started| drop(scope.replace(Some(started)))),
+        moved: &around.moved,
+        scope: &|request, pid| {
+            systemd::start_scope(request, pid).map(|started| drop(around.scope.replace(Some(started))))
+        },
     };
     let directory = created.and_then(|created| created.v2_directory.as_ref()).map(AsFd::as_fd);
     let state = |pid: i32| state_json(record, version, "creating", pid);
@@ -171,7 +192,7 @@ fn launch(
         Event::Mount(_) => Err(Error::refused("the container's process spoke out of turn")),
         Event::Listener(listener) => hand_over(making.intent, &listener, &state(child.pid), child.pid),
     })?;
-    if let Some(scope) = &*scope.borrow() {
+    if let Some(scope) = &*around.scope.borrow() {
         record.cgroup = group_value(Some(&scope.group))?;
     }
     let finished = finish(reserved, making, record, &launched).and_then(|()| launched.release());

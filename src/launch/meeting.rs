@@ -1,6 +1,7 @@
 //! What the parent does while the child waits at a barrier: the plan's steps, in order.
 
-use std::os::fd::{AsRawFd, OwnedFd};
+use std::cell::RefCell;
+use std::os::fd::{AsFd, AsRawFd, OwnedFd};
 use std::path::PathBuf;
 
 use super::hooks::{HookCall, run_hooks};
@@ -12,6 +13,7 @@ use crate::intent::{Hook, Intent};
 use crate::kernel::abi::{AT_EMPTY_PATH, AT_RECURSIVE, MOUNT_ATTR_IDMAP, MountAttr};
 use crate::kernel::owned::{Forked, c_string, fork_into, open};
 use crate::kernel::raw;
+use crate::network::{self, Moved};
 use crate::plan::{Barrier, ParentStep, Plan};
 
 /// What the steps need beside the plan.
@@ -28,6 +30,8 @@ pub struct Meeting<'a> {
     pub bundle: &'a std::path::Path,
     /// The state for hooks, from the child's pid.
     pub state_json: &'a dyn Fn(i32) -> Vec<u8>,
+    /// Network devices that were moved, to be put back if the container can't be made.
+    pub moved: &'a RefCell<Vec<Moved>>,
     /// Moves the child into its systemd scope.
     pub scope: &'a dyn Fn(&ScopeRequest, i32) -> Result<()>,
 }
@@ -66,11 +70,24 @@ impl Meeting<'_> {
             ParentStep::Idmap { tree, recursive, users, groups } => {
                 let tree = self.slots.get(*tree).ok_or_else(|| Error::refused("the tree to idmap was not opened"))?;
                 let namespace = if users.is_empty() && groups.is_empty() {
-                    super::start::user_namespace(child.pid)?
+                    super::start::namespace_of(child.pid, "user")?
                 } else {
                     mapped_namespace(users, groups)?
                 };
                 idmap(tree, &namespace, *recursive)
+            }
+            ParentStep::MoveDevice { device, name, namespace } => {
+                let own;
+                let namespace = match namespace {
+                    Some(slot) => self.slots.get(*slot),
+                    None => {
+                        own = super::start::namespace_of(child.pid, "net")?;
+                        Some(&own)
+                    }
+                };
+                let namespace = namespace.ok_or_else(|| Error::refused("the network namespace was not opened"))?;
+                self.moved.borrow_mut().push(network::move_device(device, name, namespace.as_fd())?);
+                Ok(())
             }
             ParentStep::Rlimit { resource, soft, hard } => {
                 raw::set_rlimit(child.pid, *resource, *soft, *hard).map(drop).map_err(|errno| {

@@ -9,7 +9,7 @@ use crate::error::{Error, Result};
 use crate::kernel::abi;
 use crate::kernel::owned::{c_string, open, own};
 use crate::kernel::raw;
-use crate::plan::{Open, Plan, Slot};
+use crate::plan::{Open, ParentStep, Plan, Slot};
 
 /// Descriptors by slot.
 #[derive(Debug)]
@@ -41,11 +41,18 @@ impl Slots {
     }
 }
 
-/// Opens everything that is not given.
+/// Opens everything that is not given, and looks for the network devices that are to be moved.
 ///
 /// # Errors
 /// The first thing that can't be opened, with its place in the input.
 pub fn open_all(plan: &Plan, slots: &mut Slots) -> Result<()> {
+    for (step, origin) in plan.barriers.iter().flat_map(|(_, steps)| steps) {
+        if let ParentStep::MoveDevice { device, .. } = step {
+            let placed =
+                |error: crate::error::Error| plan.origin(*origin).map_or(error.clone(), |place| error.at(place));
+            crate::network::find(device).map_err(placed)?;
+        }
+    }
     open_those(plan, slots, false)
 }
 

@@ -416,13 +416,13 @@ fn receive(socket: &OwnedFd) -> Result<Option<(Record, Option<OwnedFd>)>> {
     }
 }
 
-/// A descriptor of the namespace of a process, for idmapped mounts.
+/// A descriptor of a namespace of a process: `user` for idmapped mounts, `net` for devices.
 ///
 /// # Errors
 /// When it can't be opened.
-pub fn user_namespace(pid: i32) -> Result<OwnedFd> {
-    let failed = |errno| Error::refused("cannot open the user namespace of the child").call("open", errno);
-    let path = c_string(format!("/proc/{pid}/ns/user")).map_err(failed)?;
+pub fn namespace_of(pid: i32, name: &'static str) -> Result<OwnedFd> {
+    let failed = |errno| Error::refused(format!("cannot open the {name} namespace of the child")).call("open", errno);
+    let path = c_string(format!("/proc/{pid}/ns/{name}")).map_err(failed)?;
     open(libc::AT_FDCWD, &path, libc::O_RDONLY, 0).map_err(failed)
 }
 

@@ -47,7 +47,7 @@ fn changes(story: &Story<'_>, kind: Kind) -> bool {
         Kind::Mount => true,
         Kind::Uts => intent.hostname.is_some() || intent.domainname.is_some() || has(&["kernel.domainname"]),
         Kind::Ipc => has(&["kernel.msg", "kernel.sem", "kernel.shm", "fs.mqueue."]),
-        Kind::Network => has(&["net."]),
+        Kind::Network => has(&["net."]) || !intent.net_devices.is_empty(),
         _ => false,
     }
 }
@@ -177,6 +177,22 @@ pub fn id_maps(story: &mut Story<'_>) -> Result<()> {
     let helpers = !may_map(story) && !deny_setgroups;
     let step = ParentStep::WriteIdMaps { users, groups, helpers, deny_setgroups };
     story.at_barrier(Barrier::Identity, step, &crate::error::Origin::fixed("/linux/uidMappings"));
+    Ok(())
+}
+
+/// Parent: network devices into the container's namespace, while the child waits: its sysctls may name them.
+pub fn network_devices(story: &mut Story<'_>) -> Result<()> {
+    const NET_ADMIN: u64 = 1 << 12;
+    let namespace = slot_of(story, Kind::Network);
+    for device in &story.request.intent.net_devices {
+        if story.request.facts.capabilities & NET_ADMIN == 0 {
+            let what = format!("moving network device {} needs CAP_NET_ADMIN", device.device);
+            return Err(Error::refused(what).at(&device.origin));
+        }
+        let (name, device_name) = (device.name.clone(), device.device.clone());
+        let step = ParentStep::MoveDevice { device: device_name, name, namespace };
+        story.at_barrier(Barrier::Identity, step, &device.origin);
+    }
     Ok(())
 }
 

@@ -4,7 +4,7 @@
 //! parent  A  open what needs the host: root, bind sources, namespaces to join, sockets
 //!         B  control group and limits                     → the child is born inside
 //!         C  clone3: all new namespaces at once, with a pidfd
-//!         D  [identity]  id maps · systemd scope · idmapped trees · raised limits
+//!         D  [identity]  id maps · systemd scope · idmapped trees · network devices · raised limits
 //!         E  [hooks]     prestart, createRuntime
 //!         F  [ready]     record, pid file, console, seccomp agent   (run: only end-of-file)
 //! child   1 … 10         the functions below
@@ -51,6 +51,7 @@ fn parent(story: &mut Story<'_>) -> Result<()> {
     namespaces::own_image(story)?; //         C  kiste's own executable out of reach
     namespaces::clone_flags(story)?; //       C  what clone3 makes
     namespaces::id_maps(story)?; //           D  identity
+    namespaces::network_devices(story)?; //   D  network devices
     process::raised_limits(story)?; //        D  limits that only the parent may raise
     process::runtime_hooks(story)?; //        E  prestart, createRuntime
     Ok(())

@@ -334,6 +334,12 @@ pub fn parent_step(plan: &Plan, step: &ParentStep) -> String {
             maps(users),
             maps(groups)
         ),
+        ParentStep::MoveDevice { device, name, .. } if device == name => {
+            format!("move network device {device} into the container with its addresses, bring it up")
+        }
+        ParentStep::MoveDevice { device, name, .. } => {
+            format!("move network device {device} into the container as {name} with its addresses, bring it up")
+        }
         ParentStep::Rlimit { resource, soft, hard } => {
             format!("raise the child's {}", limit(*resource, *soft, *hard))
         }

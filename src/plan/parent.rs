@@ -106,6 +106,15 @@ pub enum ParentStep {
         /// Own maps.
         groups: Vec<(u32, u32, u32)>,
     },
+    /// Moves a network device of the runtime's namespace into the container's, with its addresses, and sets it up.
+    MoveDevice {
+        /// Its name in the runtime's network namespace.
+        device: String,
+        /// Its name in the container's.
+        name: String,
+        /// The namespace that the container joins; none: the child's new one.
+        namespace: Option<Slot>,
+    },
     /// prlimit(2) of the child, where only the parent may raise.
     Rlimit {
         /// `RLIMIT_*`.

@@ -5,8 +5,8 @@ use std::path::PathBuf;
 
 use kiste::error::{Origin, Result};
 use kiste::intent::{
-    Capabilities, Device, DeviceKind, Hook, Hooks, IdMap, IdMaps, Intent, Mount, Namespace, NamespaceKind, Placed,
-    Propagation, Rlimit, RootKind, TimeOffset, from_oci, mount_options,
+    Capabilities, Device, DeviceKind, Hook, Hooks, IdMap, IdMaps, Intent, Mount, Namespace, NamespaceKind, NetDevice,
+    Placed, Propagation, Rlimit, RootKind, TimeOffset, from_oci, mount_options,
 };
 use kiste::lowering::{CgroupDriver, Console, JoinRequest, Machine, Request, lower, lower_exec};
 use kiste::plan::Plan;
@@ -224,6 +224,11 @@ impl Dice<'_> {
                 origin,
             });
         }
+        intent.net_devices = self.some(2, |dice, origin| NetDevice {
+            device: dice.pick(&["eth0", "d1"]).to_owned(),
+            name: dice.pick(&["eth0", "x%d", "y"]).to_owned(),
+            origin,
+        });
         intent.domainname = self.maybe().then(|| self.pick(PATHS).to_owned());
         if self.maybe() {
             intent.personality = Some(Placed { value: 8, origin: Origin::fixed("/linux/personality") });

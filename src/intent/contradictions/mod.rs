@@ -27,6 +27,7 @@ pub fn check(intent: &mut Intent) -> Result<()> {
     sysctls::check(intent)?;
     mounts::check(intent)?;
     devices(intent)?;
+    net_devices(intent)?;
     memory::check(intent)?;
     resources(&intent.resources)?;
     match &intent.process {
@@ -61,6 +62,8 @@ fn needs_namespace(intent: &Intent) -> Result<()> {
     let mount = NamespaceKind::Mount;
     need(NamespaceKind::Uts, "a host name", fixed(intent.hostname.is_some(), "/hostname").as_ref())?;
     need(NamespaceKind::Uts, "a domain name", fixed(intent.domainname.is_some(), "/domainname").as_ref())?;
+    let device = intent.net_devices.first().map(|device| &device.origin);
+    need(NamespaceKind::Network, "a network device", device)?;
     need(mount, "a mount", intent.mounts.first().map(|first| &first.origin))?;
     need(mount, "a masked path", intent.masked_paths.first().map(|first| &first.origin))?;
     need(mount, "a read-only path", intent.readonly_paths.first().map(|first| &first.origin))?;
@@ -90,6 +93,18 @@ fn devices(intent: &mut Intent) -> Result<()> {
         }
         intent.warnings.push(format!("{}: {} is listed already", device.origin, device.path));
         intent.devices.remove(index);
+    }
+    Ok(())
+}
+
+/// Two devices can't have one name in the container.
+fn net_devices(intent: &Intent) -> Result<()> {
+    for (index, device) in intent.net_devices.iter().enumerate() {
+        let same = |earlier: &&super::NetDevice| earlier.name == device.name && !device.name.contains('%');
+        if let Some(earlier) = intent.net_devices[..index].iter().find(same) {
+            let what = format!("{} is the name of {} already", device.name, earlier.origin);
+            return Err(Error::input(what).at(&device.origin.child("name")));
+        }
     }
     Ok(())
 }

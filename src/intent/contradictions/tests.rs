@@ -210,3 +210,12 @@ fn memory_policies_are_as_the_kernel_takes_them() {
         assert!(text.starts_with(&format!("/linux/memoryPolicy/{place}")), "{text}");
     }
 }
+
+#[test]
+fn network_devices_need_a_namespace_and_names_of_their_own() {
+    let two = r#","netDevices":{"a":{"name":"x"},"b":{"name":"x"}}"#;
+    assert_eq!(refusal(ALL, two, ""), "/linux/netDevices/b/name: x is the name of /linux/netDevices/a already");
+    read(ALL, r#","netDevices":{"a":{"name":"x%d"},"b":{"name":"x%d"}}"#, "").unwrap();
+    let text = refusal(r#"{"type":"mount"}"#, r#","netDevices":{"a":{}}"#, "");
+    assert!(text.starts_with("/linux/netDevices/a: a network device without a network namespace"), "{text}");
+}

@@ -9,6 +9,8 @@ pub const MOUNTS: usize = 10_000;
 pub const OPTIONS: usize = 1_000;
 /// Device nodes and device rules.
 pub const DEVICES: usize = 10_000;
+/// Network devices.
+pub const NET_DEVICES: usize = 1_000;
 /// Masked and read-only paths.
 pub const PATHS: usize = 10_000;
 /// Supplementary groups: `NGROUPS_MAX`.

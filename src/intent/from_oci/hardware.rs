@@ -1,10 +1,10 @@
-//! `linux.memoryPolicy` and lists of processors: what a container wants of the machine itself.
+//! `linux.memoryPolicy`, `linux.netDevices` and lists of processors: what a container wants of the machine itself.
 
 use super::reader::Node;
 use super::{bounds, json::shown, paths};
 use crate::error::Result;
 use crate::intent::Placed;
-use crate::intent::hardware::{MEMORY_FLAGS, MEMORY_MODES, MemoryPolicy, Numbers};
+use crate::intent::hardware::{MEMORY_FLAGS, MEMORY_MODES, MemoryPolicy, NetDevice, Numbers};
 
 /// The highest number of a processor: the most that a kernel of ours is built for (`NR_CPUS`).
 const LAST_PROCESSOR: u32 = 8191;
@@ -57,6 +57,26 @@ pub fn memory_policy(node: Node<'_>) -> Result<MemoryPolicy> {
     })
 }
 
+/// An entry of `linux.netDevices`: the key is the device, `name` what it is called in the container.
+pub fn net_device(device: &str, node: Node<'_>) -> Result<NetDevice> {
+    if !paths::is_interface(device) || device.contains('%') {
+        return Err(node.error(format!("{} is no network device's name", shown(device))));
+    }
+    let object = node.object(&["name"])?;
+    let name = object.or_default("name", |name| {
+        let text = name.text()?;
+        // The kernel takes one number in a name (`__dev_alloc_name`).
+        let pattern = text.split_once('%').is_none_or(|(_, rest)| rest.starts_with('d') && !rest.contains('%'));
+        if !text.is_empty() && !(paths::is_interface(text) && pattern) {
+            let error = name.error(format!("{} is no network device's name", shown(text)));
+            return Err(error.hint("at most 15 bytes without / : and white space; one %d stands for a free number"));
+        }
+        Ok(text.to_owned())
+    })?;
+    let name = if name.is_empty() { device.to_owned() } else { name };
+    Ok(NetDevice { device: device.to_owned(), name, origin: node.origin() })
+}
+
 #[cfg(test)]
 mod tests {
     use super::super::{json, reader::Notes};
@@ -96,6 +116,38 @@ mod tests {
             (r#"{"mode":"MPOL_BIND","flags":["MPOL_F_LOCAL"]}"#, "/flags/0: unknown memory policy flag"),
         ] {
             let error = policy(text).unwrap_err().to_string();
+            assert!(error.starts_with(message), "{error}");
+        }
+    }
+
+    fn devices(text: &str) -> Result<Vec<NetDevice>> {
+        let value = json::parse(text.as_bytes(), "t")?;
+        Node::root(&value, &Notes::default()).map(9, net_device)
+    }
+
+    #[test]
+    fn network_devices_keep_their_name_or_get_another() {
+        let devices = devices(r#"{"eth0":{},"ens4":{"name":""},"b.7":{"name":"eth%d"}}"#).unwrap();
+        let names: Vec<_> = devices.iter().map(|one| (one.device.as_str(), one.name.as_str())).collect();
+        assert_eq!(names, [("eth0", "eth0"), ("ens4", "ens4"), ("b.7", "eth%d")]);
+        assert_eq!(devices[2].origin.0, "/b.7");
+    }
+
+    #[test]
+    fn wrong_device_names_are_named() {
+        for (text, message) in [
+            (r#"{"":{}}"#, "/: \"\" is no network"),
+            (r#"{"eth%d":{}}"#, "/eth%d: \"eth%d\" is no network"),
+            (r#"{"a/b":{}}"#, "/a~1b: \"a/b\" is no network"),
+            (r#"{"..":{}}"#, "/..: \"..\" is no network"),
+            (r#"{"eth0":{"name":"sixteen-bytes-it"}}"#, "/eth0/name: \"sixteen-bytes-it\" is no network"),
+            (r#"{"eth0":{"name":"a b"}}"#, "/eth0/name: \"a b\" is no network"),
+            (r#"{"eth0":{"name":"a%s"}}"#, "/eth0/name: \"a%s\" is no network"),
+            (r#"{"eth0":{"name":"a%d%d"}}"#, "/eth0/name: \"a%d%d\" is no network"),
+            (r#"{"eth0":{"name":7}}"#, "/eth0/name: expected a string"),
+            (r#"{"eth0":"x"}"#, "/eth0: expected an object"),
+        ] {
+            let error = devices(text).unwrap_err().to_string();
             assert!(error.starts_with(message), "{error}");
         }
     }

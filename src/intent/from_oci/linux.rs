@@ -7,8 +7,8 @@ use super::{bounds, hardware, json::shown, paths, resources, seccomp};
 use crate::cgroup::Resources;
 use crate::error::{Error, Result};
 use crate::intent::{
-    Device, DeviceKind, IdMap, IdMaps, MemoryPolicy, Namespace, NamespaceKind, Placed, Propagation, TimeOffset,
-    contradictions,
+    Device, DeviceKind, IdMap, IdMaps, MemoryPolicy, Namespace, NamespaceKind, NetDevice, Placed, Propagation,
+    TimeOffset, contradictions,
 };
 use crate::seccomp::Profile;
 
@@ -48,13 +48,14 @@ pub struct Linux {
     pub readonly_paths: Vec<Placed<String>>,
     pub mount_label: Option<Placed<String>>,
     pub personality: Option<Placed<u32>>,
+    pub net_devices: Vec<NetDevice>,
     pub memory_policy: Option<MemoryPolicy>,
 }
 
 /// Reads `linux`.
 pub fn read(node: Node<'_>) -> Result<Linux> {
     let object = node.object(KNOWN)?;
-    for key in ["netDevices", "intelRdt"] {
+    for key in ["intelRdt"] {
         object.get(key, reader::unsupported)?;
     }
     Ok(Linux {
@@ -74,6 +75,7 @@ pub fn read(node: Node<'_>) -> Result<Linux> {
         readonly_paths: object.or_default("readonlyPaths", |node| paths::list(node, bounds::PATHS))?,
         mount_label: object.or_default("mountLabel", reader::placed)?,
         personality: object.get("personality", personality)?,
+        net_devices: object.or_default("netDevices", |node| node.map(bounds::NET_DEVICES, hardware::net_device))?,
         memory_policy: object.get("memoryPolicy", hardware::memory_policy)?,
     })
 }

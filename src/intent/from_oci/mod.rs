@@ -196,6 +196,7 @@ fn read(node: Node<'_>, bundle: &Path) -> Result<Intent> {
         hooks: object.or_default("hooks", hooks::read)?,
         annotations: annotations.into_iter().collect(),
         personality: linux.personality,
+        net_devices: linux.net_devices,
         memory_policy: linux.memory_policy,
         mount_label: linux.mount_label,
         unsupported: Vec::new(),

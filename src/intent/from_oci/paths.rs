@@ -54,6 +54,12 @@ pub fn clean(text: &str) -> String {
     path
 }
 
+/// Whether the kernel takes a text as a network device's name, or as a pattern of one (`dev_valid_name`).
+pub fn is_interface(text: &str) -> bool {
+    let forbidden = |byte: u8| matches!(byte, b'/' | b':') || byte.is_ascii_whitespace() || byte == 0x0b;
+    (1..16).contains(&text.len()) && !matches!(text, "." | "..") && !text.bytes().any(forbidden)
+}
+
 /// A list of [`absolute`] paths with their places.
 pub fn list(node: Node<'_>, most: usize) -> Result<Vec<Placed<String>>> {
     node.list(most, |item| Ok(Placed { value: absolute(item)?, origin: item.origin() }))

@@ -171,8 +171,8 @@ fn network(node: Node<'_>) -> Result<Network> {
         let object = node.object(&["name", "priority"])?;
         let name = object.need("name", |name| {
             let text = name.text()?;
-            // netdevice(7): at most 15 bytes, no slash, no white space; the file takes "NAME PRIORITY" lines.
-            if text.is_empty() || text.len() > 15 || text.contains(|c: char| c.is_whitespace() || c == '/') {
+            // The file takes "NAME PRIORITY" lines.
+            if !paths::is_interface(text) {
                 return Err(name.error(format!("{} is no network interface's name", shown(text))));
             }
             Ok(text.to_owned())
