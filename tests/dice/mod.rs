@@ -224,11 +224,13 @@ impl Dice<'_> {
                 origin,
             });
         }
-        intent.net_devices = self.some(2, |dice, origin| NetDevice {
-            device: dice.pick(&["eth0", "d1"]).to_owned(),
-            name: dice.pick(&["eth0", "x%d", "y"]).to_owned(),
-            origin,
-        });
+        if self.below(6) == 1 {
+            intent.net_devices = self.some(2, |dice, origin| NetDevice {
+                device: dice.pick(&["eth0", "d1"]).to_owned(),
+                name: dice.pick(&["eth0", "x%d", "y"]).to_owned(),
+                origin,
+            });
+        }
         intent.domainname = self.maybe().then(|| self.pick(PATHS).to_owned());
         if self.maybe() {
             intent.personality = Some(Placed { value: 8, origin: Origin::fixed("/linux/personality") });
