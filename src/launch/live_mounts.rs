@@ -42,6 +42,7 @@ fn run(plan: &Plan, intent: &Intent, bundle: &Path, init: OwnedFd, mounts: &RefC
         }
     }
     let no_state = |_: i32| Vec::new();
+    let moved = RefCell::default();
     let meeting = Meeting {
         plan,
         slots: &slots,
@@ -49,6 +50,7 @@ fn run(plan: &Plan, intent: &Intent, bundle: &Path, init: OwnedFd, mounts: &RefC
         helpers: None,
         bundle,
         state_json: &no_state,
+        moved: &moved,
         scope: &|_, _| Err(Error::refused("a change of mounts asks for no scope")),
     };
     let launched = start::start(plan, &slots, None, |event, child| match event {
