@@ -247,3 +247,32 @@ fn a_plain_user_can_use_the_default_state_folder() {
     command.args(["run", "--bundle", "bundle", &bundle.id]).current_dir(&bundle.dir).env("XDG_RUNTIME_DIR", &own);
     harness::run_command(&mut command, &bundle.dir, 30.0).code(4);
 }
+
+/// What `spec --rootless` writes, with a cgroup namespace and without: the view of a container
+/// that has no group of its own is the runtime's group, read-only.
+#[test]
+fn a_plain_user_sees_control_groups_without_having_one() {
+    as_user!();
+    for (made, driver) in [(true, "cgroupfs"), (false, "cgroupfs"), (true, "disabled"), (false, "disabled")] {
+        let mut bundle = Bundle::new();
+        bundle.runtime.options.push(format!("--cgroup-manager={driver}"));
+        fs::remove_file(bundle.config_path()).expect("remove");
+        bundle.call(&["spec", "--rootless", "--bundle", "bundle"]).ok();
+        let text = fs::read(bundle.config_path()).expect("config.json");
+        bundle.edit(|config| *config = serde_json::from_slice(&text).expect("JSON"));
+        bundle.set("/process/terminal", json!(false)).args(&["report"]);
+        if !made {
+            bundle.without_namespace("cgroup");
+        }
+        let output = bundle.run().ok();
+        assert_eq!(output.err, "", "nothing was asked for that is missing");
+        let report = output.json();
+        let mounts = report["mounts"].as_array().expect("mounts");
+        let shown = |at: &str| mounts.iter().rfind(|mount| mount["target"] == at);
+        let at = if host::cgroup_is_v2() { "/sys/fs/cgroup" } else { "/sys/fs/cgroup/pids" };
+        let found = shown(at).unwrap_or_else(|| panic!("{made} {driver}: {mounts:?}"));
+        assert!(found["fstype"].as_str().is_some_and(|kind| kind.starts_with("cgroup")), "{found}");
+        assert!(found["options"].to_string().contains("\"ro\""), "{made} {driver}: {found}");
+        bundle.assert_nothing_left();
+    }
+}

@@ -4,7 +4,7 @@
 use super::mounts::{Source, ensure, own_bind_tree};
 use super::root::attributes;
 use super::story::Story;
-use crate::cgroup::Mode;
+use crate::cgroup::{LegacyMount, Mode};
 use crate::error::Result;
 use crate::intent::{Mount, NamespaceKind as Kind};
 use crate::kernel::abi::{MOUNT_ATTR_NODEV, MOUNT_ATTR_NOEXEC, MOUNT_ATTR_NOSUID, MOUNT_ATTR_RDONLY, MountAttr};
@@ -95,10 +95,7 @@ fn legacy(story: &mut Story<'_>, mount: &Mount) -> Result<()> {
             let words = legacy_words(&controllers);
             filesystem(story, mount, "cgroup", &words, &destination, mount.options.set as u32)?;
         } else {
-            // Without a cgroup namespace the container sees its own group of each hierarchy, nothing above.
-            let mut own = story.plan.cgroup.iter().flat_map(|plan| &plan.hierarchies);
-            let own = own.find(|own| own.mount_point == hierarchy.mount_point).map(|own| own.directory());
-            let path = own.unwrap_or_else(|| hierarchy.mount_point.clone());
+            let path = own_group(story, hierarchy);
             bound(story, mount, path.to_string_lossy().into_owned(), &destination)?;
         }
     }
@@ -114,6 +111,21 @@ fn legacy(story: &mut Story<'_>, mount: &Mount) -> Result<()> {
         story.step(Operation::Remount { root, path, attributes, recursive: false }, &mount.origin);
     }
     Ok(())
+}
+
+/// The directory of the group that the container sees as its own where it has no cgroup namespace, nothing above it. Whether
+/// a group can be made without privilege is known to the kernel alone: then it is the runtime's, where the container stays or
+/// below which it gets one (`cgroup::create`).
+fn own_group(story: &Story<'_>, hierarchy: &LegacyMount) -> std::path::PathBuf {
+    let mount_point = &hierarchy.mount_point;
+    let Some(plan) = &story.plan.cgroup else { return mount_point.clone() };
+    if plan.rootless {
+        // A runtime in a cgroup namespace may be in a group above it: the namespace's root is the nearest it can show.
+        let group = Some(hierarchy.own_group.trim_start_matches('/')).filter(|group| !group.starts_with(".."));
+        return group.filter(|group| !group.is_empty()).map_or(mount_point.clone(), |group| mount_point.join(group));
+    }
+    let own = plan.hierarchies.iter().find(|own| own.mount_point == *mount_point);
+    own.map_or_else(|| mount_point.clone(), |own| own.directory())
 }
 
 /// `cpu`, `cpuacct` → the words of the hierarchy's own options; `name=systemd` → `none`, `name`.
