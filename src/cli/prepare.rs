@@ -7,7 +7,7 @@ use std::path::{Path, PathBuf};
 use super::arguments::{CgroupManager, Global, RunArguments, Source};
 use crate::cgroup::Layout;
 use crate::error::{Error, Origin, Result};
-use crate::host::{Facts, Helper, Needs, Subordinate};
+use crate::host::{Facts, Helper, IdRange, Needs, Subordinate};
 use crate::intent::from_oci::{self, Unknown};
 use crate::intent::host_view::{HostView, host_view};
 use crate::intent::{Intent, NamespaceKind, RootKind};
@@ -177,6 +177,16 @@ fn embedded(command: &[std::ffi::OsString], facts: &Facts) -> Result<HostView> {
         privileged || matches!((&sub.newuidmap, &sub.newgidmap), (Helper::Usable(_), Helper::Usable(_)))
     };
     let sub = facts.subordinate.as_ref().filter(usable);
+    // In a user namespace the files may be the host's, and name ids that do not exist here.
+    let first = |ranges: &[(u32, u32)], map: &[IdRange]| {
+        let exists = |(first, count): &(u32, u32)| {
+            let inside = |range: &IdRange| {
+                first.checked_sub(range.inside).is_some_and(|at| at <= range.count && *count <= range.count - at)
+            };
+            map.iter().any(inside)
+        };
+        ranges.iter().copied().find(exists)
+    };
     Ok(HostView {
         args: Some(args).filter(|args| !args.is_empty()),
         terminal: std::io::IsTerminal::is_terminal(&std::io::stdin())
@@ -184,8 +194,8 @@ fn embedded(command: &[std::ffi::OsString], facts: &Facts) -> Result<HostView> {
         uid: facts.uid,
         gid: facts.gid,
         first_user_namespace: !facts.in_user_namespace,
-        sub_users: sub.and_then(|sub| sub.users.first().copied()),
-        sub_groups: sub.and_then(|sub| sub.groups.first().copied()),
+        sub_users: sub.and_then(|sub| first(&sub.users, &facts.uid_map)),
+        sub_groups: sub.and_then(|sub| first(&sub.groups, &facts.gid_map)),
         term: std::env::var("TERM").ok(),
         home: None,
         shown: Vec::new(),

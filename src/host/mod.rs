@@ -47,6 +47,14 @@ pub struct Facts {
     pub uid_map: Vec<IdRange>,
     /// /proc/self/gid_map.
     pub gid_map: Vec<IdRange>,
+    /// Whether setgroups(2) is denied for good in the runtime's user namespace and all below (user_namespaces(7)), as in one
+    /// that a plain user made without newgidmap(1).
+    #[serde(default)]
+    pub setgroups_denied: bool,
+    /// The `CLONE_NEW…` flags of the runtime's namespaces that belong to another user namespace: its capabilities mean
+    /// nothing there. None in the first.
+    #[serde(default)]
+    pub foreign_namespaces: u64,
     /// Effective capabilities: bit n is capability n.
     pub capabilities: u64,
     /// The highest capability this kernel has.
@@ -95,7 +103,8 @@ impl OwnExecutable {
 
 impl Facts {
     /// Reads what `needs` names and what every container needs: /proc/self/ns/user, /proc/thread-self/status, and a
-    /// handful of calls that only return a number; in a user namespace also the two maps.
+    /// handful of calls that only return a number; in a user namespace also the two maps, whether groups may be set, and
+    /// whose the other namespaces are.
     ///
     /// # Errors
     /// When /proc can't be read or holds what proc(5) doesn't say; when a needed file is there and can't be read.
@@ -106,6 +115,10 @@ impl Facts {
             true => (process::id_map("/proc/self/uid_map")?, process::id_map("/proc/self/gid_map")?),
             false => (process::all_ids(), process::all_ids()),
         };
+        let (setgroups_denied, foreign_namespaces) = match in_user_namespace {
+            true => (process::setgroups_denied()?, process::foreign_namespaces()?),
+            false => (false, 0),
+        };
         let status = process::Status::read()?;
         let mut facts = Facts {
             uid,
@@ -113,6 +126,8 @@ impl Facts {
             in_user_namespace,
             uid_map,
             gid_map,
+            setgroups_denied,
+            foreign_namespaces,
             capabilities: status.capabilities,
             last_capability: process::last_capability()?,
             ignored_signals: status.ignored_signals,

@@ -1,8 +1,11 @@
 //! What this process is: its id maps, capabilities and signals.
 
+use std::os::fd::AsRawFd;
+
 use serde::{Deserialize, Serialize};
 
 use crate::error::{Error, Result};
+use crate::kernel::owned::{open, own};
 use crate::kernel::{parent, raw};
 
 /// A line of uid_map or gid_map (user_namespaces(7)).
@@ -29,6 +32,43 @@ pub(super) fn in_user_namespace() -> Result<bool> {
         Err(libc::ENOENT) if std::path::Path::new("/proc/self/ns/mnt").exists() => Ok(false),
         Err(errno) => Err(Error::refused("cannot read /proc/self/ns/user").call("readlink", errno)),
     }
+}
+
+/// What `/proc/self/setgroups` says (user_namespaces(7)).
+pub(super) fn setgroups_denied() -> Result<bool> {
+    Ok(read("/proc/self/setgroups")?.trim() == "deny")
+}
+
+/// Which of this process's namespaces belong to none but an outer user namespace: `NS_GET_USERNS` (ioctl_nsfs(2)) gives
+/// `EPERM` for those.
+pub(super) fn foreign_namespaces() -> Result<u64> {
+    const GET_USERNS: u64 = 0xb701;
+    const KINDS: [(&std::ffi::CStr, i32); 6] = [
+        (c"/proc/self/ns/mnt", libc::CLONE_NEWNS),
+        (c"/proc/self/ns/net", libc::CLONE_NEWNET),
+        (c"/proc/self/ns/pid", libc::CLONE_NEWPID),
+        (c"/proc/self/ns/ipc", libc::CLONE_NEWIPC),
+        (c"/proc/self/ns/uts", libc::CLONE_NEWUTS),
+        (c"/proc/self/ns/cgroup", libc::CLONE_NEWCGROUP),
+    ];
+    let mut foreign = 0;
+    for (path, flag) in KINDS {
+        let failed = |call: &'static str, errno: i32| {
+            Error::refused(format!("cannot find out whose {} is", path.to_string_lossy())).call(call, errno)
+        };
+        let file = match open(libc::AT_FDCWD, path, libc::O_RDONLY, 0) {
+            Ok(file) => file,
+            // A kernel without this kind of namespace.
+            Err(libc::ENOENT) => continue,
+            Err(errno) => return Err(failed("open", errno)),
+        };
+        match raw::ioctl(file.as_raw_fd(), GET_USERNS, 0) {
+            Ok(owner) => drop(own(owner as i32)),
+            Err(libc::EPERM) => foreign |= flag as u64,
+            Err(errno) => return Err(failed("ioctl(NS_GET_USERNS)", errno)),
+        }
+    }
+    Ok(foreign)
 }
 
 /// This process's own hard limit for a resource (`RLIMIT_*`, getrlimit(2)); `None` for one the kernel does not know.

@@ -23,9 +23,10 @@ pub fn mount(story: &mut Story<'_>, mount: &Mount) -> Result<()> {
     }
 }
 
-/// Whether the container may make cgroup file systems: it owns its cgroup namespace, or is in no other user namespace.
+/// Whether the container may make cgroup file systems: its user namespace owns its cgroup namespace.
 fn owns(story: &Story<'_>) -> bool {
-    !story.in_new_user_namespace() || story.request.intent.makes(Kind::Cgroup)
+    let joined = story.in_new_user_namespace() && !story.request.intent.makes(Kind::Cgroup);
+    !joined && !story.shares_foreign(Kind::Cgroup)
 }
 
 fn unified(story: &mut Story<'_>, mount: &Mount, destination: &str, flags: u32) -> Result<()> {

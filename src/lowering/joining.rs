@@ -51,7 +51,7 @@ pub(super) fn born(story: &mut Story<'_>, init: Slot, flags: u64) {
         if pid != 0 {
             story.plan.born_in.push((init, pid));
         }
-    } else if story.may_mount() {
+    } else if story.privileged() {
         if pid != 0 {
             story.plan.first_stage.push((init, pid));
         }

@@ -3,9 +3,9 @@
 
 use std::path::Path;
 
-use super::cgroup_view;
 use super::root::{attributes, clone_propagation};
 use super::story::Story;
+use super::{cgroup_view, namespaces};
 use crate::error::{Error, Result};
 use crate::intent::{Bind, IdMap, IdmapScope, Mount, NamespaceKind as Kind, Propagation, RootKind};
 use crate::kernel::abi::{MOUNT_ATTR_ATIME, MOUNT_ATTR_NODIRATIME, MOUNT_ATTR_RDONLY, MS_PRIVATE, MountAttr};
@@ -108,13 +108,10 @@ pub fn bind_of(story: &Story<'_>, mount: &Mount) -> Option<Source> {
             nofollow: mount.options.source_nofollow,
         });
     }
-    if !story.in_new_user_namespace() {
-        return None;
-    }
     let intent = story.request.intent;
     // The kernel makes these only for the owner of the namespace they show (experiments E4): the host's is bound where the
     // namespace is the host's. Of a joined namespace it would show the wrong one, and for /proc all processes of the host.
-    let hosts = |kind: Kind| intent.namespace(kind).is_none();
+    let hosts = |kind: Kind| story.shares_foreign(kind);
     // Joined together with its user namespace it can be made; without, what the host's tells of it does no harm.
     let foreign = |kind: Kind| hosts(kind) || (intent.makes(Kind::User) && !intent.makes(kind));
     let path = match mount.fstype.as_deref()? {
@@ -353,10 +350,16 @@ fn parameters(story: &mut Story<'_>, mount: &Mount, fstype: &str) -> Result<Rang
     if let Some(source) = &mount.source {
         push(story, mount, "source", Some(source))?;
     }
+    let group = mount.options.data.iter().find(|(key, _)| key == "gid").and_then(|(_, gid)| gid.as_ref()?.parse().ok());
+    let no_tty_group = fstype == "devpts" && group.is_some_and(|gid| !namespaces::has_group(story, gid));
     for (key, value) in &mount.options.data {
         if VIRTUAL.contains(&fstype) && matches!(key.as_str(), "ro" | "rw") && value.is_none() {
             continue;
         }
+        if no_tty_group && key == "gid" {
+            continue;
+        }
+        let value = if no_tty_group && key == "mode" { value.as_deref().map(for_owner_alone) } else { value.clone() };
         push(story, mount, key, value.as_deref())?;
     }
     let has = |word: &str| mount.options.data.iter().any(|(key, _)| key == word);
@@ -370,6 +373,12 @@ fn parameters(story: &mut Story<'_>, mount: &Mount, fstype: &str) -> Result<Rang
         }
     }
     Ok(Range { start: start as _, count: (story.plan.arena.parameters.len() - start) as _ })
+}
+
+/// The mode of terminals of a group (5, tty) that the container's user namespace has not, so that nobody is in it: the kernel
+/// refuses to make them of it, and of any other group they would be open to its members.
+fn for_owner_alone(mode: &str) -> String {
+    u32::from_str_radix(mode, 8).map_or_else(|_| mode.to_owned(), |mode| format!("{:04o}", mode & !0o070))
 }
 
 /// `remount`: the attributes of what is mounted there.

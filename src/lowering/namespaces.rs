@@ -22,7 +22,7 @@ pub fn open(story: &mut Story<'_>) -> Result<()> {
             _ => {}
         }
     }
-    let (privileged, comes_back) = (story.may_mount(), story.may_come_back());
+    let (privileged, comes_back) = (story.privileged(), story.may_come_back());
     let plan = &mut story.plan;
     match (user, pid) {
         // setns moves only the *children* of the caller into a pid namespace: the parent joins around clone3.
@@ -64,7 +64,7 @@ pub fn control_group(story: &mut Story<'_>) -> Result<()> {
     }
     let wanted = request.intent.cgroup_path.as_ref();
     let origin = wanted.map_or(crate::error::Origin::fixed("/linux/cgroupsPath"), |path| path.origin.clone());
-    let rootless = !story.may_mount() || request.facts.in_user_namespace;
+    let rootless = !story.privileged() || request.facts.in_user_namespace;
     let delegate_to = if rootless { None } else { group_owner(story) };
     let options = Options { rootless, delegate_to, ..Options::default() };
     if request.cgroups == CgroupDriver::Systemd {
@@ -112,7 +112,7 @@ pub fn clone_flags(story: &mut Story<'_>) -> Result<()> {
     let kinds = [Kind::User, Kind::Mount, Kind::Pid, Kind::Network, Kind::Ipc, Kind::Uts];
     let flags = kinds.into_iter().map(made).sum::<u64>();
     story.plan.clone_flags = flags;
-    if flags != 0 && !story.may_mount() && intent.namespace(Kind::User).is_none() {
+    if flags != 0 && !story.privileged() && intent.namespace(Kind::User).is_none() {
         return Err(Error::refused("new namespaces need a user namespace when the runtime is not root")
             .at(&crate::error::Origin::fixed("/linux/namespaces"))
             .hint("add {\"type\": \"user\"} with uidMappings and gidMappings, as `kiste spec --rootless` writes"));
@@ -131,7 +131,7 @@ pub fn own_image(story: &mut Story<'_>) -> Result<()> {
         && file.mode & 0o002 == 0
         && !mapped(&intent.id_maps.users, file.uid)
         && (file.mode & 0o020 == 0 || !mapped(&intent.id_maps.groups, file.gid));
-    story.plan.own_image = match (file.frozen || closed, story.may_mount()) {
+    story.plan.own_image = match (file.frozen || closed, story.privileged()) {
         (true, _) => OwnImage::Unreachable,
         (false, true) => OwnImage::ByParent,
         (false, false) => OwnImage::ByChild,
@@ -210,15 +210,31 @@ fn denies_setgroups(story: &Story<'_>) -> bool {
     !may_map(story) && own(&maps.users, facts.uid) && own(&maps.groups, facts.gid)
 }
 
-/// Whether setgroups(2) works in the payload's user namespace.
+/// Whether setgroups(2) works in the payload's user namespace. Where it is denied, which holds for all namespaces below, too,
+/// the groups of the runtime stay: nobody there can get rid of them, so that they can't open what is closed to members (the
+/// reason for the denial), and those without a mapping are seen as nobody's.
 pub fn may_set_groups(story: &Story<'_>) -> bool {
+    if story.request.facts.setgroups_denied {
+        return false;
+    }
     if story.request.intent.makes(Kind::User) {
         return !denies_setgroups(story);
     }
     if story.in_new_user_namespace() {
-        return story.may_mount();
+        return story.privileged();
     }
     may_map(story)
+}
+
+/// Whether a group exists in the container's user namespace. What a joined one has is not known before.
+pub fn has_group(story: &Story<'_>, gid: u32) -> bool {
+    let (intent, facts) = (story.request.intent, story.request.facts);
+    let within = |first: u32, count: u32| gid.checked_sub(first).is_some_and(|at| at < count);
+    if story.in_new_user_namespace() {
+        let maps = &intent.id_maps.groups;
+        return !intent.makes(Kind::User) || maps.iter().any(|map| within(map.container, map.size));
+    }
+    facts.gid_map.iter().any(|range| within(range.inside, range.count))
 }
 
 /// Child: waits for its maps, becomes root of its user namespace, then non-dumpable (CVE-2016-9962).

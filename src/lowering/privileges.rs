@@ -105,7 +105,7 @@ pub fn drop(story: &mut Story<'_>) -> Result<()> {
     } else if !user.additional_gids.is_empty() {
         return Err(Error::refused("additional groups can't be set where setgroups(2) is denied")
             .at(&ids.child("additionalGids"))
-            .hint("a single-id map without newgidmap denies it"));
+            .hint("a user namespace whose maker had no newgidmap(1) denies it, to itself and all below"));
     }
     story.step(Operation::SetIds { uid: user.uid, gid: user.gid }, &ids);
     story.plan.arena.capabilities = Some(CapabilitySets {

@@ -243,10 +243,27 @@ impl<'a> Story<'a> {
         self.step(Operation::WriteProc { proc, path, value }, origin);
     }
 
-    /// Whether the runtime may clone mounts of its own namespace before clone3.
-    pub fn may_mount(&self) -> bool {
+    /// Whether the runtime is root of its user namespace: it makes namespaces without making a further one.
+    pub fn privileged(&self) -> bool {
         const SYS_ADMIN: u64 = 1 << 21;
         self.request.facts.capabilities & SYS_ADMIN != 0
+    }
+
+    /// Whether the runtime may clone mounts of its own namespace before clone3. As root of a user namespace in a mount
+    /// namespace of the host's (`unshare -r`) it may not: the child does, in its own.
+    pub fn may_mount(&self) -> bool {
+        self.privileged() && !self.is_foreign(NamespaceKind::Mount)
+    }
+
+    /// Whether the runtime's own namespace of a kind belongs to another user namespace.
+    pub fn is_foreign(&self, kind: NamespaceKind) -> bool {
+        self.request.facts.foreign_namespaces & kind.flag() != 0
+    }
+
+    /// Whether the container stays in a namespace of the runtime's that its user namespace does not own.
+    pub fn shares_foreign(&self, kind: NamespaceKind) -> bool {
+        let shared = self.request.intent.namespace(kind).is_none();
+        shared && (self.in_new_user_namespace() || self.is_foreign(kind))
     }
 
     /// Whether the payload lives in a user namespace that is not the runtime's.
@@ -257,7 +274,7 @@ impl<'a> Story<'a> {
     /// Whether the runtime may join a pid namespace for its children and come back: its own belongs to its user namespace.
     /// In another user namespace, as Podman's of a plain user, it can't come back (pid_namespaces(7)).
     pub fn may_come_back(&self) -> bool {
-        self.may_mount() && !self.request.facts.in_user_namespace
+        self.privileged() && !self.request.facts.in_user_namespace
     }
 
     /// Whether device nodes can't be made, so that the host's are bound: any user namespace but the first.
