@@ -300,6 +300,53 @@ fn exec_can_not_be_traced_while_it_joins() {
     assert!(seen.contains(&libc::SYS_close_range) && seen.contains(&libc::SYS_setsid), "{seen:?}");
 }
 
+/// The first stage, which joins a user and a pid namespace without privilege and makes the child there: from the moment it is
+/// in them until it ends, root of the container must not trace it, since it is still in the host's mount namespace. Its files
+/// in /proc are root's while it is non-dumpable.
+#[test]
+fn the_first_stage_can_not_be_traced() {
+    only_kiste!();
+    as_user!();
+    let first = Bundle::with_args(&["sleep"]);
+    first.launch();
+    let joining = Bundle::with_args(&["exit", "0"]);
+    joining.remove("/linux/uidMappings").remove("/linux/gidMappings");
+    for kind in ["user", "pid"] {
+        let path = format!("/proc/{}/ns/{kind}", first.pid());
+        joining.without_namespace(kind).push("/linux/namespaces", json!({ "type": kind, "path": path }));
+    }
+    let own_map = fs::read_to_string("/proc/self/uid_map").expect("the map");
+    for (bundle, words) in [
+        (&first, vec!["exec", &first.id, "/init", "exit", "0"]),
+        (&joining, vec!["run", "--bundle", "bundle", &joining.id]),
+    ] {
+        let mut command = bundle.runtime.command(&words);
+        let pauses = security::pause::at(&mut command, &[libc::SYS_setns, libc::SYS_clone3, libc::SYS_write]);
+        let mut child = command.spawn().expect("spawn");
+        drop(command);
+        let runtime = child.id() as i32;
+        let mut seen = Vec::new();
+        pauses.each(|pid, call| {
+            let status = fs::read_to_string(format!("/proc/{pid}/status")).unwrap_or_default();
+            let pids = status.lines().find_map(|line| line.strip_prefix("NSpid:"));
+            // The runtime's own child and not yet the container's, which has a second number.
+            if pid == runtime || pids.is_none_or(|pids| pids.split_whitespace().count() != 1) {
+                return;
+            }
+            let map = fs::read_to_string(format!("/proc/{pid}/uid_map")).expect("the map");
+            let owner = fs::metadata(format!("/proc/{pid}/environ")).expect("the process").uid();
+            seen.push((call, map != own_map));
+            if map != own_map || call == libc::SYS_setns {
+                assert_eq!(owner, 0, "{words:?}: it can be traced at system call {call}");
+            }
+        });
+        assert!(harness::wait_for(&mut child, 20.0).is_some_and(|status| status.success()), "{words:?}");
+        for expected in [(libc::SYS_setns, false), (libc::SYS_clone3, true), (libc::SYS_write, true)] {
+            assert!(seen.contains(&expected), "{words:?}: no {expected:?} in {seen:?}");
+        }
+    }
+}
+
 /// A plain user's container keeps what it was given in `exec` too: the score is written before the process hides.
 #[test]
 fn exec_of_a_plain_user_has_the_score_of_the_first_process() {
