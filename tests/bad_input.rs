@@ -310,3 +310,15 @@ fn a_capability_that_does_not_exist_harms_nothing() {
     let output = bundle.run().ok();
     assert!(!output.out.contains("TIME_TRAVEL"));
 }
+
+/// crun hands these on as attributes of the mount, where they fail without a reason or mean something else.
+#[test]
+fn flags_of_a_file_system_for_a_tree_are_refused() {
+    only_kiste!();
+    for word in ["rsync", "rasync", "rdirsync", "rmand", "rnomand"] {
+        let bundle = Bundle::new();
+        let folder = bundle.host_folder();
+        bundle.mount("/m", "none", folder.to_str().expect("UTF-8"), &["rbind", word]);
+        refused(&bundle, bundle.create(), &[&format!("/options/1: {word:?}"), "no system call can give"]);
+    }
+}

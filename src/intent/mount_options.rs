@@ -4,6 +4,8 @@
 //! The words are those of the runtime-spec (config.md, "Linux mount options"), and beside them `tmpcopyup` and crun's
 //! `copy-symlink`, `src-nofollow`, `dest-nofollow` and `idmap=uids=…;gids=…`. Attribute numbers are those of mount_setattr(2).
 //!
+//! Five of crun's words have no meaning that a kernel could carry out and are refused: see [`OF_NO_TREE`].
+//!
 //! What is not in the table belongs to the file system (`size=64k`). A bind has no file system of its own to give it to, and the
 //! kernel would ignore it in silence; so there it is an error, as with runc.
 
@@ -173,6 +175,13 @@ pub static TABLE: &[Word] = &[
     word("unbindable", propagation(UNBINDABLE, false), "private, and no source of binds"),
 ];
 
+/// crun's words for flags of the superblock on a whole tree, each with the word for the file system itself. mount_setattr(2)
+/// changes attributes of mounts; a flag of the superblock is the file system's, wherever else it is mounted. crun 1.28 passes the
+/// numbers on as attributes of mounts, which the kernel refuses (`rsync`, `rasync`, `rmand`, `rnomand`) or takes for
+/// `rnodiratime` (`rdirsync`).
+const OF_NO_TREE: &[(&str, &str)] =
+    &[("rasync", "async"), ("rdirsync", "dirsync"), ("rmand", "mand"), ("rnomand", "nomand"), ("rsync", "sync")];
+
 /// The file systems whose own options include `acl` and `noacl`; others would refuse the words.
 const ACL_FILE_SYSTEMS: &[&str] =
     &["btrfs", "ceph", "ext2", "ext3", "ext4", "f2fs", "gfs2", "nfs", "nfs4", "ntfs3", "ocfs2"];
@@ -197,7 +206,7 @@ pub struct Parsed {
 /// list's place.
 ///
 /// # Errors
-/// A file system's option on a bind, or an `idmap=` that is no map.
+/// A file system's option on a bind, one of [`OF_NO_TREE`], or an `idmap=` that is no map.
 pub fn parse(words: &[String], fstype: Option<&str>, origin: &Origin) -> Result<Parsed> {
     let mut parsed = Parsed::default();
     let is_bind = words.iter().any(|word| word == "bind" || word == "rbind") || fstype == Some("bind");
@@ -207,6 +216,11 @@ pub fn parse(words: &[String], fstype: Option<&str>, origin: &Origin) -> Result<
         } else if let Some((scope, maps)) = custom_idmap(text) {
             parsed.options.idmap = Some(scope);
             read_maps(maps, &mut parsed).map_err(|error| error.at(&origin.child(index)))?;
+        } else if let Some((word, single)) = OF_NO_TREE.iter().find(|(word, _)| word == text) {
+            let what =
+                format!("{word:?} wants a flag of file systems for a tree of mounts, which no system call can give");
+            let hint = format!("{single:?} is for the mount that makes a file system");
+            return Err(Error::input(what).at(&origin.child(index)).hint(hint));
         } else if is_bind && !text.is_empty() {
             let error = Error::input(format!("a bind mount takes no file-system option {text:?}"));
             let error = error.at(&origin.child(index));
@@ -372,6 +386,19 @@ mod tests {
         .flat_map(|line| line.split(' '))
         {
             assert!(words().any(|word| word == must), "{must}");
+        }
+    }
+
+    #[test]
+    fn flags_of_file_systems_are_refused_for_trees() {
+        for word in ["rasync", "rdirsync", "rmand", "rnomand", "rsync"] {
+            for (fstype, kind) in [("none", "rbind"), ("tmpfs", "rw")] {
+                let error = parse(&[kind.to_owned(), word.to_owned()], Some(fstype), &Origin::fixed("/o")).unwrap_err();
+                let text = error.to_string();
+                assert!(text.starts_with(&format!("/o/1: {word:?} wants a flag of file systems for a tree")), "{text}");
+                assert!(text.contains(&format!("{:?} is for the mount", &word[1..])), "{text}");
+            }
+            assert!(words().all(|known| known != word), "features must not promise it");
         }
     }
 
