@@ -322,3 +322,25 @@ fn flags_of_a_file_system_for_a_tree_are_refused() {
         refused(&bundle, bundle.create(), &[&format!("/options/1: {word:?}"), "no system call can give"]);
     }
 }
+
+/// Who may write there could plant a container's record, whose processes and cgroups root then kills and removes.
+#[test]
+fn a_state_directory_that_others_may_write_is_refused() {
+    use std::os::unix::fs::PermissionsExt as _;
+    only_kiste!();
+    let mut bundle = Bundle::with_args(&["exit", "0"]);
+    let root = bundle.dir.join("shared");
+    fs::create_dir(&root).expect("a folder");
+    bundle.runtime.root = root.clone();
+    for mode in [0o770, 0o777, 0o1777] {
+        fs::set_permissions(&root, fs::Permissions::from_mode(mode)).expect("chmod");
+        for words in [&["list"][..], &["state", &bundle.id], &["run", "--bundle", "bundle", &bundle.id]] {
+            let output = bundle.call(words).fails_with(&["is writable for", "chmod go-w "]).code(1);
+            assert!(output.out.is_empty(), "{}", output.out);
+        }
+        assert_eq!(fs::read_dir(&root).expect("the folder").count(), 0);
+    }
+    fs::set_permissions(&root, fs::Permissions::from_mode(0o711)).expect("chmod");
+    bundle.run().ok();
+    bundle.assert_nothing_left();
+}

@@ -39,7 +39,7 @@ impl StateRoot {
     /// made, and the path of `$XDG_RUNTIME_DIR` is taken.
     ///
     /// # Errors
-    /// `Kind::Refused` when it can't be made or opened, is no directory, a symlink, another user's, or writable for all.
+    /// `Kind::Refused` when it can't be made or opened, is no directory, a symlink, another user's, or writable for others.
     pub fn open(path: Option<&Path>) -> Result<Self> {
         if let Some(path) = path {
             return Self::open_at(path);
@@ -152,24 +152,34 @@ fn make(path: &Path) -> Result<()> {
     })
 }
 
-/// Ours, and not writable for everybody; nor may everybody rename it away in its parent.
+/// Ours, and writable for nobody else, or records of processes and cgroups to kill and remove could be planted; nor may
+/// everybody rename it away in its parent. runc makes its root with mode 0711 (rootless 0700 and sticky, against cleaners of
+/// $XDG_RUNTIME_DIR), crun with 0700; neither looks at one that is there.
 fn verify(directory: &OwnedFd, path: &Path) -> Result<()> {
     let stat = |name, flags| {
         raw::statx(directory.as_raw_fd(), name, flags)
             .map_err(|errno| Error::refused(format!("cannot check {}", path.display())).call("statx", errno))
     };
-    let refused = |why: String| Err(Error::refused(format!("the root directory {} {why}", path.display())));
+    let shown = path.display();
+    let refused =
+        |why: String, hint: String| Err(Error::refused(format!("the root directory {shown} {why}")).hint(hint));
     let own = stat(c"", libc::AT_EMPTY_PATH)?;
     let euid = nix::unistd::geteuid().as_raw();
     if own.stx_uid != euid {
-        return refused(format!("belongs to user {}, not to {euid}", own.stx_uid));
+        let why = format!("belongs to user {}, not to {euid}", own.stx_uid);
+        return refused(why, "a --root DIR that does not exist is made with the right owner and mode".to_owned());
     }
-    if own.stx_mode & 0o002 != 0 {
-        return refused(format!("is writable for everybody (mode {:04o})", own.stx_mode & 0o7777));
+    // The sticky bit does not help: a directory that another made here would be taken for a container.
+    for (bit, who) in [(0o002, "everybody"), (0o020, "its group")] {
+        if own.stx_mode & bit != 0 {
+            let why = format!("is writable for {who} (mode {:04o})", own.stx_mode & 0o7777);
+            return refused(why, format!("chmod go-w {shown}"));
+        }
     }
     let parent = stat(c"..", 0)?;
     if parent.stx_mode & 0o1002 == 0o002 {
-        return refused("lies in a directory that everybody may write and that has no sticky bit".to_owned());
+        let why = "lies in a directory that everybody may write and that has no sticky bit";
+        return refused(why.to_owned(), "anybody could put another in its place: choose one elsewhere".to_owned());
     }
     Ok(())
 }
@@ -198,8 +208,16 @@ mod tests {
         assert_eq!(root.path(), path);
         assert!(root.list().unwrap().is_empty());
 
-        std::fs::set_permissions(&path, PermissionsExt::from_mode(0o757)).unwrap();
-        assert!(StateRoot::open(Some(&path)).unwrap_err().to_string().contains("writable for everybody"));
+        for (mode, who) in [(0o757, "everybody"), (0o1777, "everybody"), (0o770, "its group"), (0o1775, "its group")] {
+            std::fs::set_permissions(&path, PermissionsExt::from_mode(mode)).unwrap();
+            let text = StateRoot::open(Some(&path)).unwrap_err().to_string();
+            assert!(text.contains(&format!("is writable for {who} (mode {mode:04o}) (chmod go-w /")), "{text}");
+        }
+        // As runc makes it.
+        for mode in [0o711, 0o1700, 0o755] {
+            std::fs::set_permissions(&path, PermissionsExt::from_mode(mode)).unwrap();
+            StateRoot::open(Some(&path)).unwrap();
+        }
         std::fs::set_permissions(&path, PermissionsExt::from_mode(0o700)).unwrap();
         std::fs::set_permissions(path.parent().unwrap(), PermissionsExt::from_mode(0o777)).unwrap();
         assert!(StateRoot::open(Some(&path)).unwrap_err().to_string().contains("sticky"));
@@ -214,7 +232,8 @@ mod tests {
         assert!(StateRoot::open(Some(&file)).is_err());
         if nix::unistd::geteuid().is_root() {
             std::os::unix::fs::chown(&path, Some(4242), None).unwrap();
-            assert!(StateRoot::open(Some(&path)).unwrap_err().to_string().contains("belongs to user 4242"));
+            let text = StateRoot::open(Some(&path)).unwrap_err().to_string();
+            assert!(text.contains("belongs to user 4242, not to 0 (a --root DIR that does not exist"), "{text}");
         }
     }
 }

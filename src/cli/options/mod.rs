@@ -226,8 +226,10 @@ pub const GLOBAL: &[OptionRow] = &[
     value("log-level", "LEVEL", "The least important messages that are logged")
         .choices(&["error", "warning", "debug"])
         .of(Contract::Crun),
-    value("root", "DIR", "Where the state of containers is kept")
-        .detail("The default is /run/kiste, or $XDG_RUNTIME_DIR/kiste for an ordinary user. It should be on a tmpfs."),
+    value("root", "DIR", "Where the state of containers is kept").detail(
+        "The default is /run/kiste, or $XDG_RUNTIME_DIR/kiste for an ordinary user. It should be on a tmpfs. It must \
+             belong to the caller and be writable for nobody else; a missing one is made so.",
+    ),
     flag("systemd-cgroup", "Let systemd make the container's cgroup").detail(
         "The configuration's cgroupsPath then has the form slice:prefix:name. The same as --cgroup-manager=systemd.",
     ),
