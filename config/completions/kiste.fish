@@ -77,6 +77,7 @@ complete -c kiste -n "__fish_kiste_using_subcommand run" -l console-socket -d 'S
 complete -c kiste -n "__fish_kiste_using_subcommand run" -l pidfd-socket -d 'Send a pidfd of the container\'s first process to this AF_UNIX socket' -r
 complete -c kiste -n "__fish_kiste_using_subcommand run" -l pid-file -d 'Write the process id of the container\'s first process to FILE' -r
 complete -c kiste -n "__fish_kiste_using_subcommand run" -l preserve-fds -d 'Pass N further file descriptors, from 3 upwards, besides those of $LISTEN_FDS' -r
+complete -c kiste -n "__fish_kiste_using_subcommand run" -l timings -d 'Write where the time goes to FILE, for ui.perfetto.dev' -r
 complete -c kiste -n "__fish_kiste_using_subcommand run" -l no-pivot -d 'Change the root with chroot(2) instead of pivot_root(2)'
 complete -c kiste -n "__fish_kiste_using_subcommand run" -l no-new-keyring -d 'Leave the caller\'s session keyring to the container'
 complete -c kiste -n "__fish_kiste_using_subcommand run" -l no-subreaper -d 'Accepted for compatibility; kiste never needs a subreaper'

@@ -158,6 +158,8 @@ pub struct RunArguments {
     pub detach: bool,
     /// `--keep`.
     pub keep: bool,
+    /// `--timings`.
+    pub timings: Option<PathBuf>,
 }
 
 /// Text or JSON.

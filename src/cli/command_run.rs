@@ -11,6 +11,7 @@ use crate::launch::console::Console;
 use crate::launch::container::{Made, Making, after_start, after_stop, make};
 use crate::launch::notify_socket::{Proxy, make_directory};
 use crate::launch::signals::Blocked;
+use crate::launch::timings::{Timings, Work, begin};
 use crate::launch::wait::{Foreground, become_subreaper};
 use crate::lowering::lower;
 use crate::plan::Plan;
@@ -29,7 +30,7 @@ pub fn create(global: &Global, arguments: &RunArguments) -> anyhow::Result<u8> {
             .at(&crate::error::Origin::fixed("/process"))
             .into());
     }
-    let (made, _) = build(global, arguments, &prepared, Stay::Gone)?;
+    let (made, _) = build(global, arguments, &prepared, Stay::Gone, None)?;
     warn(&made);
     Ok(0)
 }
@@ -40,13 +41,24 @@ pub fn create(global: &Global, arguments: &RunArguments) -> anyhow::Result<u8> {
 /// As [`create`], and a payload that can't be executed.
 pub fn run(global: &Global, arguments: &RunArguments) -> anyhow::Result<u8> {
     prepare::protect()?;
+    let mut timings = arguments.timings.as_deref().map(Timings::to).transpose()?;
+    let result = run_through(global, arguments, timings.as_mut());
+    match timings.map_or(Ok(()), Timings::write) {
+        Err(error) if result.is_ok() => Err(error.into()),
+        // How far a failed run came is written all the same; its own error is the one to tell.
+        _ => result,
+    }
+}
+
+fn run_through(global: &Global, arguments: &RunArguments, timings: Option<&mut Timings>) -> anyhow::Result<u8> {
     let prepared = prepare::prepare(global, arguments, None)?;
     let stay = if arguments.detach { Stay::Detached } else { Stay::Foreground };
     let blocked = Blocked::all()?;
     if stay == Stay::Foreground && !prepared.intent.makes(NamespaceKind::Pid) {
         become_subreaper()?;
     }
-    let (mut made, proxy) = build(global, arguments, &prepared, stay)?;
+    let (mut made, proxy) = build(global, arguments, &prepared, stay, timings)?;
+    begin(Work::Payload);
     warn(&made);
     let pid = made.launched.init.pid;
     let proxy = proxy.map(|proxy| proxy.serves(pid));
@@ -57,6 +69,7 @@ pub fn run(global: &Global, arguments: &RunArguments) -> anyhow::Result<u8> {
             None => Ok(0),
         },
     });
+    begin(Work::End);
     if result.is_err() || (stay == Stay::Foreground && !arguments.keep) {
         end(&prepared, made)?;
     }
@@ -74,7 +87,14 @@ enum Stay {
     Foreground,
 }
 
-fn build(global: &Global, arguments: &RunArguments, prepared: &Prepared, stay: Stay) -> Result<(Made, Option<Proxy>)> {
+fn build(
+    global: &Global,
+    arguments: &RunArguments,
+    prepared: &Prepared,
+    stay: Stay,
+    timings: Option<&mut Timings>,
+) -> Result<(Made, Option<Proxy>)> {
+    begin(Work::Reserve);
     let root = containers::root(global)?;
     let id = arguments.id.as_str();
     let reserved = root.reserve(id)?;
@@ -85,7 +105,11 @@ fn build(global: &Global, arguments: &RunArguments, prepared: &Prepared, stay: S
         Some(host) if stay != Stay::Gone => Proxy::bind(&reserved, host)?,
         _ => None,
     };
+    begin(Work::Lower);
     let plan = plan(global, arguments, prepared, stay, directory)?;
+    if let Some(timings) = timings {
+        timings.explain(&plan);
+    }
     let making = Making {
         plan: &plan,
         intent: &prepared.intent,

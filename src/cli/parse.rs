@@ -214,6 +214,7 @@ fn run(matches: &ArgMatches, global: &Global, defaults: bool) -> Result<RunArgum
         preserve_fds: checked(matches, "preserve-fds", words::count)?.unwrap_or(0),
         detach: switch("detach"),
         keep: switch("keep"),
+        timings: if matches!(matches.try_contains_id("timings"), Ok(_)) { path(matches, "timings") } else { None },
     })
 }
 

@@ -12,3 +12,4 @@ pub mod parent;
 pub mod raw;
 pub mod spawn;
 pub mod strings;
+pub mod timings;

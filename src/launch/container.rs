@@ -11,6 +11,7 @@ use super::hooks::run_hooks;
 use super::meeting::{Meeting, calls};
 use super::opening::{Slots, open_all, open_in_groups};
 use super::start::{self, Event, Launched};
+use super::timings::{Work, begin};
 use crate::cgroup::systemd::{self, Scope, ScopeRequest};
 use crate::cgroup::{self, Created, Group};
 use crate::error::{Error, Result};
@@ -89,13 +90,17 @@ pub fn make(mut reserved: Reserved, making: &Making<'_>) -> Result<Made> {
     record.cgroup = group_value(planned.as_ref())?;
     let mut slots = Slots::new(plan);
     let gate = if making.gated { Some(reserved.make_gate()?) } else { None };
+    begin(Work::Open);
     open_all(plan, &mut slots)?;
+    begin(Work::Record);
     reserved.store_config(making.config)?;
     reserved.write_record(&record)?;
+    begin(Work::Group);
     let mut created = plan.cgroup.as_ref().map(cgroup::create).transpose()?;
     if let Some(created) = &created {
         record.cgroup = group_value(Some(&created.group))?;
     }
+    begin(Work::Prepare);
     give(plan, &mut slots, gate, created.as_mut());
     for note in created.iter().flat_map(|created| &created.notes) {
         crate::log::debug(note);
@@ -188,10 +193,16 @@ fn launch(
     let directory = created.and_then(|created| created.v2_directory.as_ref()).map(AsFd::as_fd);
     let state = |pid: i32| state_json(record, version, "creating", pid);
     let mut launched = start::start(making.plan, slots, directory, |event, child| match event {
-        Event::Barrier(barrier) => meeting.at(barrier, child),
         Event::Mount(_) => Err(Error::refused("the container's process spoke out of turn")),
+        Event::Barrier(barrier) => {
+            begin(Work::at(barrier));
+            let met = meeting.at(barrier, child);
+            begin(Work::Child);
+            met
+        }
         Event::Listener(listener) => hand_over(making.intent, &listener, &state(child.pid), child.pid),
     })?;
+    begin(Work::Finish);
     if let Some(scope) = &*around.scope.borrow() {
         record.cgroup = group_value(Some(&scope.group))?;
     }

@@ -15,4 +15,5 @@ pub mod opening;
 pub mod own_image;
 pub mod signals;
 pub mod start;
+pub mod timings;
 pub mod wait;

@@ -8,6 +8,7 @@ use nix::sys::socket::{AddressFamily, ControlMessageOwned, MsgFlags, SockFlag, S
 
 use super::child::Child;
 use super::opening::Slots;
+use super::timings::{Work, begin};
 use super::wait::exit_status;
 use crate::error::{Error, Result};
 use crate::kernel::abi::CLONE_PARENT;
@@ -15,6 +16,7 @@ use crate::kernel::own_image::{self, Detached};
 use crate::kernel::owned::{Forked, c_string, fork_into, open, own};
 use crate::kernel::raw;
 use crate::kernel::strings::{Environment, Strings};
+use crate::kernel::timings;
 use crate::plan::report::{Message, Record, SIZE, WORDS};
 use crate::plan::{Barrier, Operation, OwnImage, Plan};
 use crate::state::ProcessIdentity;
@@ -71,6 +73,7 @@ pub fn start(
         .map_err(|errno| Error::refused("cannot make a socket pair").call("socketpair", errno as i32))?;
     let forked = clone(plan, slots, cgroup, (&ours, &theirs))?;
     drop(theirs);
+    begin(Work::Child);
     let met = listen(plan, &ours, |event| meet(event, &forked)).and_then(|(heard, terminal)| match heard {
         Heard::Ready => Ok(Some((None, terminal))),
         Heard::Lost => Ok(None),
@@ -127,6 +130,8 @@ fn clone(
     if let Some(report) = numbers.first_mut() {
         *report = theirs.as_raw_fd();
     }
+    timings::make_room(plan.child.len())
+        .map_err(|errno| Error::refused("there is no room for the timings").call("mmap", errno))?;
     let image = detach_image(plan)?;
     let mut child = Child {
         arena,
@@ -148,6 +153,7 @@ fn clone(
         child.run()
     };
     let around = Around::enter(plan, slots)?;
+    begin(Work::Clone);
     let result = if plan.first_stage.is_empty() {
         fork_into(plan.clone_flags, cgroup, run).map_err(|errno| clone_error(plan, errno))
     } else {

@@ -20,6 +20,7 @@ use crate::kernel::abi;
 use crate::kernel::own_image::Detached;
 use crate::kernel::raw::{self, Raw};
 use crate::kernel::strings::{Environment, Strings};
+use crate::kernel::timings;
 use crate::plan::report::{Call, Message, Record, WORDS};
 use crate::plan::{Arena, Barrier, Slot, Step};
 
@@ -79,6 +80,7 @@ impl Child<'_> {
     pub fn run(&mut self) -> i32 {
         let steps = self.steps;
         for (index, step) in steps.iter().enumerate() {
+            timings::step(index);
             if let Err(failure) = self.step(index, step) {
                 self.tell_failure(index, failure);
                 return 1;
