@@ -238,7 +238,7 @@ impl<'a> Writer<'a> {
 /// # Errors
 /// A value no kernel takes, a limit this machine has no controller for, or device rules v1 cannot express.
 pub fn plan(resources: &Resources, layout: &Layout, path: &Path, options: &Options) -> Result<CgroupPlan> {
-    check(resources)?;
+    resources.check()?;
     let mut plan = CgroupPlan {
         mode: layout.mode,
         hierarchies: hierarchies(layout, path),
@@ -270,7 +270,7 @@ pub fn plan(resources: &Resources, layout: &Layout, path: &Path, options: &Optio
 /// # Errors
 /// As [`plan`].
 pub fn plan_update(old: &Resources, changed: &Resources, group: &Group, options: &Options) -> Result<CgroupPlan> {
-    check(changed)?;
+    changed.check()?;
     let mut plan = CgroupPlan {
         mode: group.mode,
         hierarchies: group.hierarchies(),
@@ -287,51 +287,6 @@ pub fn plan_update(old: &Resources, changed: &Resources, group: &Group, options:
     }
     plan.hierarchies.retain(HierarchyPlan::has_work);
     Ok(plan)
-}
-
-/// Refuses what no kernel takes, before anything is made.
-fn check(resources: &Resources) -> Result<()> {
-    let at = |pointer: &str| resources.origin.child(pointer);
-    let memory = &resources.memory;
-    let sizes = [
-        ("memory/limit", memory.limit),
-        ("memory/reservation", memory.reservation),
-        ("memory/swap", memory.swap),
-        ("cpu/quota", resources.cpu.quota),
-    ];
-    for (pointer, value) in sizes {
-        if let Some(value) = value.filter(|&value| value < -1) {
-            return Err(Error::input(format!("{value} is neither a size nor -1 for unlimited")).at(&at(pointer)));
-        }
-    }
-    if let (Some(limit), Some(swap)) = (memory.limit, memory.swap) {
-        if limit > 0 && swap > 0 && swap < limit {
-            let text = format!("swap {swap} is less than the memory limit {limit}, which it includes");
-            return Err(Error::input(text).at(&at("memory/swap")));
-        }
-    }
-    for (index, pages) in resources.huge_pages.iter().enumerate() {
-        let number = pages.page_size.trim_end_matches(['K', 'M', 'G', 'B']);
-        let unit = &pages.page_size[number.len()..];
-        if !matches!(unit, "KB" | "MB" | "GB") || number.is_empty() || !number.bytes().all(|b| b.is_ascii_digit()) {
-            let text = format!("{:?} is not a page size like 2MB", pages.page_size);
-            return Err(Error::input(text).at(&at(&format!("hugepageLimits/{index}/pageSize"))));
-        }
-    }
-    for device in resources.rdma.keys() {
-        if device.contains([' ', '\n', '\0']) || device.is_empty() {
-            return Err(Error::input(format!("{device:?} is not an RDMA device name")).at(&at("rdma")));
-        }
-    }
-    let lists = [("cpu/cpus", &resources.cpu.cpus), ("cpu/mems", &resources.cpu.mems)];
-    for (pointer, list) in lists {
-        let fine =
-            |list: &String| list.bytes().all(|b| b.is_ascii_digit() || matches!(b, b',' | b'-' | b' ' | b':' | b'/'));
-        if let Some(list) = list.as_ref().filter(|list| !fine(list)) {
-            return Err(Error::input(format!("{list:?} is not a list like 0-3,7")).at(&at(pointer)));
-        }
-    }
-    Ok(())
 }
 
 /// One empty entry for each hierarchy, v2 first.

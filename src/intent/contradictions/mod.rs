@@ -13,7 +13,6 @@ pub use ids::id_map;
 pub use mounts::check as mounts;
 
 use super::{Intent, NamespaceKind, Process, RootKind};
-use crate::cgroup::Resources;
 use crate::error::{Error, Origin, Result};
 
 /// Checks a whole intent. A device that is listed twice alike is dropped with a warning.
@@ -29,7 +28,7 @@ pub fn check(intent: &mut Intent) -> Result<()> {
     devices(intent)?;
     net_devices(intent)?;
     memory::check(intent)?;
-    resources(&intent.resources)?;
+    intent.resources.check()?;
     match &intent.process {
         None => Ok(()),
         Some(wanted) => process(wanted),
@@ -107,36 +106,6 @@ fn net_devices(intent: &Intent) -> Result<()> {
         }
     }
     Ok(())
-}
-
-/// Rules of limits alone; also for an update.
-///
-/// # Errors
-/// The first contradiction, with its place.
-pub fn resources(resources: &Resources) -> Result<()> {
-    let at = |key: &str| resources.origin.child(key);
-    let memory = &resources.memory;
-    if let (Some(limit @ 1..), Some(swap @ 1..)) = (memory.limit, memory.swap) {
-        if swap < limit {
-            let what = format!("memory and swap together ({swap}) are less than memory alone ({limit})");
-            return Err(Error::input(what).at(&at("memory/swap")));
-        }
-    }
-    let cpu = &resources.cpu;
-    // The kernel's bounds (kernel/sched/core.c): periods from 1 ms to 1 s, at least 1 ms of time in each.
-    if let Some(period) = cpu.period.filter(|period| *period != 0 && !(1_000..=1_000_000).contains(period)) {
-        let what = format!("a period goes from 1000 to 1000000 microseconds, found {period}");
-        return Err(Error::input(what).at(&at("cpu/period")));
-    }
-    if let Some(quota) = cpu.quota.filter(|quota| (1..1_000).contains(quota)) {
-        return Err(Error::input(format!("a quota is at least 1000 microseconds, found {quota}")).at(&at("cpu/quota")));
-    }
-    match (cpu.burst, cpu.quota) {
-        (Some(burst), Some(quota @ 1..)) if burst > quota.unsigned_abs() => {
-            Err(Error::input(format!("a burst of {burst} is above the quota of {quota}")).at(&at("cpu/burst")))
-        }
-        _ => Ok(()),
-    }
 }
 
 /// Rules of a process alone; also for exec.

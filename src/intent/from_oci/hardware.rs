@@ -2,6 +2,7 @@
 
 use super::reader::Node;
 use super::{bounds, json::shown, paths};
+use crate::cgroup::list;
 use crate::error::Result;
 use crate::intent::Placed;
 use crate::intent::hardware::{MEMORY_FLAGS, MEMORY_MODES, MemoryPolicy, NetDevice, Numbers};
@@ -21,7 +22,7 @@ fn numbers(node: Node<'_>, what: &str, last: u32) -> Result<Option<Placed<Number
     if text.is_empty() {
         return Ok(None);
     }
-    let Some(numbers) = paths::numbers(text) else {
+    let Some(numbers) = list::numbers(text) else {
         return Err(node.error(format!("expected a list of {what} such as \"0-3,7\", found {}", shown(text))));
     };
     let mut words = Vec::new();

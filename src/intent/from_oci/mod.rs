@@ -136,7 +136,7 @@ pub fn read_resources(text: &[u8], unknown: Unknown) -> Result<(Resources, Vec<S
     let value = json::parse(text, "resources file")?;
     let notes = Notes { unknown, ..Notes::default() };
     let resources = resources::read(Node::root(&value, &notes))?;
-    contradictions::resources(&resources)?;
+    resources.check()?;
     Ok((resources, notes.warnings.into_inner()))
 }
 

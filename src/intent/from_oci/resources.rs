@@ -1,4 +1,5 @@
-//! `linux.resources`: of config.json, and alone in the file that `update --resources` names.
+//! `linux.resources`: of config.json, and alone in the file that `update --resources` names. Here are types and bounds of single
+//! numbers; rules of values are [`Resources::check`]'s, whatever the way in.
 
 use std::collections::BTreeMap;
 
@@ -87,9 +88,6 @@ fn cpu(node: Node<'_>) -> Result<Cpu> {
     let object = node.object(CPU)?;
     let list = |node: Node<'_>| {
         let text = node.text()?.trim();
-        if !text.is_empty() && !paths::is_cpu_list(text) {
-            return Err(node.error(format!("expected a list such as \"0-3,7\", found {}", shown(text))));
-        }
         Ok(Some(text.to_owned()).filter(|text| !text.is_empty()))
     };
     Ok(Cpu {
@@ -153,15 +151,7 @@ fn block_io(node: Node<'_>) -> Result<BlockIo> {
 
 fn huge_page(node: Node<'_>) -> Result<HugePages> {
     let object = node.object(&["pageSize", "limit"])?;
-    let page_size = object.need("pageSize", |size| {
-        let text = size.text()?;
-        let digits = ["KB", "MB", "GB"].iter().find_map(|unit| text.strip_suffix(unit)).unwrap_or("");
-        // It becomes part of a file's name.
-        if digits.is_empty() || !digits.bytes().all(|byte| byte.is_ascii_digit()) {
-            return Err(size.error(format!("expected a page size such as \"2MB\", found {}", shown(text))));
-        }
-        Ok(text.to_owned())
-    })?;
+    let page_size = object.need("pageSize", reader::string)?;
     Ok(HugePages { page_size, limit: object.need("limit", reader::unsigned)? })
 }
 
@@ -188,9 +178,6 @@ fn network(node: Node<'_>) -> Result<Network> {
 fn rdma(node: Node<'_>) -> Result<BTreeMap<String, Rdma>> {
     let most = |node: Node<'_>| node.number(0, u32::MAX.into());
     let devices = node.map(bounds::RESOURCES, |name, node| {
-        if name.is_empty() || name.contains(|c: char| c.is_whitespace() || c.is_control()) {
-            return Err(node.error("no RDMA device's name"));
-        }
         let object = node.object(&["hcaHandles", "hcaObjects"])?;
         let limits =
             Rdma { hca_handles: object.get("hcaHandles", most)?, hca_objects: object.get("hcaObjects", most)? };
