@@ -254,6 +254,21 @@ fn steps_have_the_numbers_of_errors() {
     }
 }
 
+/// What the child has to carry through clone3: bytes of steps, strings, programs. The bounds are a few per cent above what
+/// is there.
+#[test]
+fn plans_are_small() {
+    for (name, bound) in PLAN_BYTES {
+        let case = CASES.iter().find(|case| case.name == *name).expect("a case");
+        let plan = plan(case).expect("a plan");
+        let bytes = plan.child.len() * size_of::<kiste::plan::Step>() + plan.arena.len();
+        assert!(bytes <= *bound && bytes > bound / 2, "{name}: {bytes} bytes, at most {bound}");
+    }
+}
+
+const PLAN_BYTES: &[(&str, usize)] =
+    &[("default-v2", 4200), ("default-hybrid", 5843), ("docker", 8309), ("host-view-user", 6245)];
+
 #[test]
 fn every_file_belongs_to_a_case() {
     for entry in std::fs::read_dir(folder()).unwrap() {
