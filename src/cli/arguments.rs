@@ -17,6 +17,8 @@ pub enum CalledAs {
     Runc,
     /// By a name that starts with crun.
     Crun,
+    /// By the name bwrap.
+    Bwrap,
 }
 
 /// Who makes the container's cgroup.
@@ -60,6 +62,20 @@ pub struct Global {
     pub unknown: Unknown,
 }
 
+impl Global {
+    /// Nothing said.
+    pub fn plain(called_as: CalledAs) -> Self {
+        Global {
+            called_as,
+            root: None,
+            log: log::Settings::default(),
+            cgroup_manager: CgroupManager::default(),
+            rootless: Rootless::default(),
+            unknown: Unknown::Reported,
+        }
+    }
+}
+
 /// The whole command line.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub struct Invocation {
@@ -100,6 +116,8 @@ pub enum Command {
     Mounts(MountsArguments),
     /// `events`.
     Events(EventsArguments),
+    /// `bwrap`: its own words.
+    Bwrap(Vec<OsString>),
     /// `explain`.
     Explain(ExplainArguments),
     /// `spec`.

@@ -31,7 +31,7 @@ const CAN: &str = "+SYSTEMD +SELINUX +APPARMOR +CAP +SECCOMP +EBPF";
 pub fn text(called_as: CalledAs) -> String {
     let first = match called_as {
         CalledAs::Crun => format!("crun version {LIKE_CRUN}+kiste{OWN}"),
-        CalledAs::Kiste | CalledAs::Runc => format!("runc version {LIKE_RUNC}+kiste{OWN}"),
+        CalledAs::Kiste | CalledAs::Runc | CalledAs::Bwrap => format!("runc version {LIKE_RUNC}+kiste{OWN}"),
     };
     format!("{first}\ncommit: {COMMIT}\nspec: {SPECIFICATION}\n{CAN}\n")
 }

@@ -1,6 +1,7 @@
 //! What was typed: options, arguments, output. No system calls of its own beyond reading argv and writing results.
 
 pub mod arguments;
+mod command_bwrap;
 mod command_control;
 mod command_events;
 mod command_exec;
@@ -19,6 +20,7 @@ pub mod output;
 mod parse;
 mod pattern;
 mod prepare;
+mod surroundings;
 mod words;
 
 pub use arguments::{Command, Global, Invocation};
@@ -60,6 +62,7 @@ pub fn run(global: &Global, command: Command) -> anyhow::Result<u8> {
         Command::Run(arguments) => command_run::run(global, &arguments),
         Command::Start(id) => command_run::start(global, &id),
         Command::Exec(arguments) => command_exec::run(global, &arguments),
+        Command::Bwrap(words) => command_bwrap::run(&words),
         Command::Explain(arguments) => command_explain::run(global, &arguments),
     }
 }

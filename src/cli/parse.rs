@@ -19,6 +19,9 @@ use std::time::Duration;
 /// [`Exit::Help`] if help was asked for, [`Exit::Failure`] for anything that cannot be understood.
 pub fn parse(mut argv: impl Iterator<Item = OsString>) -> Result<Invocation, Exit> {
     let called_as = called_as(argv.next().as_deref());
+    if called_as == CalledAs::Bwrap {
+        return Ok(Invocation { global: Global::plain(called_as), command: Command::Bwrap(argv.collect()) });
+    }
     let split = normalise::split(argv);
     let mut log = log::Settings::default();
     let fail = |error: Error, log: &log::Settings| Exit::Failure(Box::new(error), log.clone());
@@ -34,6 +37,9 @@ pub fn parse(mut argv: impl Iterator<Item = OsString>) -> Result<Invocation, Exi
         return Err(fail(Error::input("a command is missing").hint("kiste --help lists them"), &log));
     };
     let name = name.to_string_lossy();
+    if name == "bwrap" {
+        return Ok(Invocation { global, command: Command::Bwrap(split.rest) });
+    }
     if name == "help" {
         return Err(help(split.rest.first()));
     }
@@ -88,6 +94,8 @@ fn called_as(name: Option<&OsStr>) -> CalledAs {
         CalledAs::Runc
     } else if name.starts_with("crun") {
         CalledAs::Crun
+    } else if name == "bwrap" {
+        CalledAs::Bwrap
     } else {
         CalledAs::Kiste
     }

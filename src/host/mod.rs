@@ -11,7 +11,7 @@ mod subordinate;
 use serde::{Deserialize, Serialize};
 
 pub use features::{Feature, KernelFeatures, SecurityModules};
-pub use process::{IdRange, hard_limit, is_inherited};
+pub use process::{IdRange, duplicate, hard_limit, is_inherited};
 pub use subordinate::{Helper, Subordinate};
 
 use crate::error::{Error, Result};

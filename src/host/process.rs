@@ -71,6 +71,15 @@ pub(super) fn foreign_namespaces() -> Result<u64> {
     Ok(foreign)
 }
 
+/// A descriptor of the caller's, twice: it stays open when the copy is closed.
+///
+/// # Errors
+/// When it is not open.
+pub fn duplicate(descriptor: i32) -> std::io::Result<std::os::fd::OwnedFd> {
+    let copy = raw::fcntl(descriptor, libc::F_DUPFD_CLOEXEC, 3).map_err(std::io::Error::from_raw_os_error)?;
+    Ok(crate::kernel::owned::own(copy as i32))
+}
+
 /// This process's own hard limit for a resource (`RLIMIT_*`, getrlimit(2)); `None` for one the kernel does not know.
 pub fn hard_limit(resource: u32) -> Option<u64> {
     parent::hard_limit(resource).ok()

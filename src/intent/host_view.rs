@@ -163,6 +163,7 @@ pub fn host_view(wanted: HostView) -> Result<Intent> {
         net_devices: Vec::new(),
         memory_policy: None,
         mount_label: None,
+        sandbox: None,
         unsupported: Vec::new(),
         warnings: Vec::new(),
         process: Some(process(wanted)),

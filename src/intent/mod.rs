@@ -13,11 +13,13 @@ use crate::error::Origin;
 use crate::seccomp::Profile;
 
 pub mod contradictions;
+pub mod from_bwrap;
 pub mod from_oci;
 pub mod hardware;
 pub mod host_view;
 pub mod mount_options;
 pub mod process;
+pub mod sandbox;
 
 pub use hardware::{MemoryPolicy, NetDevice, Numbers};
 pub use process::{Capabilities, Process, Rlimit, User};
@@ -70,6 +72,8 @@ pub struct Intent {
     pub memory_policy: Option<MemoryPolicy>,
     /// SELinux context for mounts (`context=`).
     pub mount_label: Option<Placed<String>>,
+    /// What a sandbox has beyond a container; `None` for a container.
+    pub sandbox: Option<sandbox::Sandbox>,
     /// Things asked for that this version can't give; the runner refuses them by name.
     pub unsupported: Vec<Origin>,
     /// What the reader should know without being stopped: unknown capability of a newer kernel, a skipped word.
@@ -88,7 +92,7 @@ pub struct Placed<T> {
 /// The root file system.
 #[derive(Clone, Debug)]
 pub struct Root {
-    /// Absolute host path of the tree (bundle-relative paths are joined already); empty for [`RootKind::HostView`].
+    /// Absolute host path of the tree (bundle-relative paths are joined already); empty for the other kinds.
     pub path: PathBuf,
     /// A directory, or the host's own tree behind a copy-on-write layer.
     pub kind: RootKind,
@@ -107,6 +111,9 @@ pub enum RootKind {
     Directory,
     /// The host's root seen read-only through a private overlay on a tmpfs.
     HostView,
+    /// An empty tmpfs, or what the first mount binds at `/`, filled by the mounts and [`sandbox::Entry`]s; what they bind is
+    /// the host's as it was before.
+    Empty,
 }
 
 /// mount_namespaces(7) propagation, with the recursive flag.

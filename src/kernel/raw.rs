@@ -101,7 +101,9 @@ macro_rules! plain {
 
 // After the macro, which it uses.
 mod files;
+mod landlock;
 pub use files::*;
+pub use landlock::*;
 
 fn fd(raw: Raw) -> Raw<i32> {
     raw.map(|value| value as i32)

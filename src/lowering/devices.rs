@@ -30,7 +30,8 @@ pub fn is_bound(story: &Story<'_>) -> bool {
 /// Child: nodes and links.
 pub fn all(story: &mut Story<'_>) -> Result<()> {
     let intent = story.request.intent;
-    if is_bound(story) || intent.namespace(NamespaceKind::Mount).is_none() {
+    // A sandbox names what it wants.
+    if is_bound(story) || intent.sandbox.is_some() || intent.namespace(NamespaceKind::Mount).is_none() {
         return Ok(());
     }
     let dev = ensure(story, "/dev", Missing::Directory, true, &OWN);

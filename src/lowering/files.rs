@@ -14,7 +14,7 @@ fn has_mounts(story: &Story<'_>) -> bool {
 /// Child: a missing working directory is made, before the root may become read-only.
 pub fn working_directory(story: &mut Story<'_>) -> Result<()> {
     let Some(process) = &story.request.intent.process else { return Ok(()) };
-    if process.cwd != "/" {
+    if process.cwd != "/" && story.request.intent.sandbox.is_none() {
         ensure(story, &process.cwd, Missing::Directory, false, &process.origin.child("cwd"));
     }
     Ok(())

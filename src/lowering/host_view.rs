@@ -19,10 +19,8 @@ pub fn enter(story: &mut Story<'_>) -> Result<()> {
         let path = story.plan.arena.text("/tmp");
         story.own(Operation::OpenRoot { path, into: store });
     }
+    enter_tmpfs(story, &[("mode", "755")])?;
     let root = story.root;
-    filesystem(story, "tmpfs", &[("mode", "755")], root);
-    let at = story.plan.arena.text("/");
-    story.own(Operation::EnterRoot { tree: root, at, into: root });
     for entry in story.request.host_entries.clone() {
         match &entry.kind {
             HostEntryKind::Link(target) => {
@@ -33,6 +31,15 @@ pub fn enter(story: &mut Story<'_>) -> Result<()> {
             HostEntryKind::ReadOnly => read_only(story, &entry.name),
         }
     }
+    Ok(())
+}
+
+/// A fresh tmpfs over `/` of the namespace as the root.
+pub fn enter_tmpfs(story: &mut Story<'_>, options: &[(&str, &str)]) -> Result<()> {
+    let root = story.root;
+    filesystem(story, "tmpfs", options, root);
+    let at = story.plan.arena.text("/");
+    story.own(Operation::EnterRoot { tree: root, at, into: root });
     Ok(())
 }
 

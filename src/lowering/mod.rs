@@ -19,6 +19,7 @@ pub mod order;
 mod privileges;
 mod process;
 mod root;
+mod sandbox;
 mod session;
 mod story;
 

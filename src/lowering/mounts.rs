@@ -17,9 +17,14 @@ use crate::plan::{Barrier, Open, Operation, ParentStep, Slot};
 pub fn all(story: &mut Story<'_>) -> Result<()> {
     let intent = story.request.intent;
     check_label(story)?;
-    for mount in &intent.mounts {
-        one(story, mount)?;
+    for (number, mount) in intent.mounts.iter().enumerate() {
+        super::sandbox::entries(story, number, false)?;
+        story.mount = number;
+        if number > 0 || mount.destination != "/" || mount.options.remount || intent.root.kind != RootKind::Empty {
+            one(story, mount)?;
+        }
     }
+    super::sandbox::entries(story, intent.mounts.len(), true)?;
     if let Some(directory) = story.request.notify_directory.clone() {
         let source = Source { path: directory.to_string_lossy().into_owned(), recursive: false, nofollow: false };
         let tree = own_bind_tree(story, &source, &super::story::OWN)?;
@@ -181,9 +186,13 @@ pub fn is_late(story: &Story<'_>, source: &Source) -> bool {
     root.kind == RootKind::Directory && Path::new(&source.path).starts_with(&root.path)
 }
 
-fn bound(story: &mut Story<'_>, mount: &Mount, source: &Source) -> Result<Slot> {
+/// The tree of a bind, with its attributes and propagation.
+pub fn bound(story: &mut Story<'_>, mount: &Mount, source: &Source) -> Result<Slot> {
     let late = is_late(story, source);
-    let tree = bind_tree(story, source, &mount.origin, late)?;
+    let tree = match story.early.get(&story.mount) {
+        Some(tree) => *tree,
+        None => bind_tree(story, source, &mount.origin, late)?,
+    };
     if let Some(scope) = mount.options.idmap {
         if late {
             let error = Error::refused("a mount whose source lies in the container's root can't be idmapped");

@@ -22,7 +22,7 @@
 //! - A time namespace needs no first stage: the child unshares it, writes its offsets and joins it.
 
 use super::story::{Request, Story};
-use super::{devices, files, kernel_state, mounts, namespaces, privileges, process, root, session};
+use super::{devices, files, kernel_state, mounts, namespaces, privileges, process, root, sandbox, session};
 use crate::error::{Error, Origin, Result};
 use crate::plan::{Plan, Stage};
 
@@ -62,6 +62,7 @@ fn setup(story: &mut Story<'_>) -> Result<()> {
     story.chapter(Stage::Birth);
     namespaces::release_image(story)?; //     1  kiste's own executable, where only the child may
     process::birth(story)?; //                1  signals, descriptors, cgroup v1
+    sandbox::die_with_parent(story)?; //      1  a sandbox that ends with kiste
     process::oom_score(story)?; //            1  oom_score_adj, while /proc is still ours
     story.chapter(Stage::Identity);
     namespaces::become_root(story)?; //       2  [identity], root of the user namespace, non-dumpable
@@ -71,6 +72,7 @@ fn setup(story: &mut Story<'_>) -> Result<()> {
     kernel_state::network(story)?; //         3  loopback
     kernel_state::sysctls(story)?; //         3  sysctls, the procfs for labels
     kernel_state::keyring(story)?; //         3  session keyring
+    sandbox::prepare(story)?; //              3  a sandbox's limit of user namespaces
     story.chapter(Stage::Files);
     root::enter(story)?; //                   4  propagation, root attached
     mounts::all(story)?; //                   4  mounts in the user's order
@@ -96,7 +98,9 @@ pub(super) fn payload(story: &mut Story<'_>) -> Result<()> {
     privileges::labels(story)?; //            8  LSM label for execve
     privileges::early_filter(story)?; //      8  the filter, if no_new_privs is off
     process::limits(story)?; //               8  rlimits
+    sandbox::inner_user(story)?; //           8  a sandbox's second user namespace
     privileges::drop(story)?; //              8  bounding set, ids, capabilities, ambient, no_new_privs
+    sandbox::confine(story)?; //              8  a sandbox's Landlock, its reaper
     story.chapter(Stage::Check);
     process::check(story)?; //                9  cwd inside the root, HOME, executable there
     story.chapter(Stage::Handover);

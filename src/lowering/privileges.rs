@@ -99,7 +99,8 @@ pub fn drop(story: &mut Story<'_>) -> Result<()> {
     if user.uid != 0 {
         story.step(Operation::KeepCapabilities, &origin);
     }
-    if may_set_groups(story) {
+    let inner = story.request.intent.sandbox.as_ref().is_some_and(|sandbox| sandbox.ids.is_some());
+    if may_set_groups(story) && !inner {
         story.plan.arena.groups = user.additional_gids.clone();
         story.step(Operation::SetGroups, &ids);
     } else if !user.additional_gids.is_empty() {

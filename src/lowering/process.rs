@@ -218,11 +218,20 @@ fn environment(process: &Process, extra: &[String]) -> (Vec<String>, bool) {
 pub fn check(story: &mut Story<'_>) -> Result<()> {
     let Some(process) = process(story) else { return Ok(()) };
     let origin = process.origin.child("cwd");
-    let path = story.plan.arena.text(&process.cwd);
-    story.step(Operation::ChangeDirectory { path }, &origin);
+    let sandbox = story.request.intent.sandbox.as_ref();
+    match sandbox {
+        Some(sandbox) if !sandbox.directories.is_empty() => {
+            let candidates = story.plan.arena.list(&sandbox.directories);
+            story.step(Operation::FindDirectory(candidates), &origin);
+        }
+        _ => {
+            let path = story.plan.arena.text(&process.cwd);
+            story.step(Operation::ChangeDirectory { path }, &origin);
+        }
+    }
     story.step(Operation::CheckDirectory, &origin);
     let (environment, has_home) = environment(process, &story.request.extra_env);
-    if !has_home {
+    if !has_home && sandbox.is_none() {
         story.step(Operation::FindHome(process.user.uid), &process.origin.child("env"));
     }
     let candidates = story.plan.arena.list(candidates(process)?);
@@ -262,7 +271,9 @@ pub fn handover(story: &mut Story<'_>) -> Result<()> {
     if !early {
         privileges::late_filter(story)?;
     }
-    let arguments: Range = story.plan.arena.list(&process.args);
+    let sandbox = story.request.intent.sandbox.as_ref();
+    let first = sandbox.and_then(|sandbox| sandbox.argv0.as_ref()).or(process.args.first());
+    let arguments: Range = story.plan.arena.list(first.into_iter().chain(process.args.iter().skip(1)));
     story.step(Operation::Execute { candidates, arguments, environment }, &process.origin.child("args/0"));
     Ok(())
 }

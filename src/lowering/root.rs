@@ -69,8 +69,21 @@ pub fn enter(story: &mut Story<'_>) -> Result<()> {
     let kind = namespace_kind(propagation.map(|propagation| propagation.value));
     story.step(Operation::NamespacePropagation(if kind == MS_SHARED { MS_SLAVE } else { kind }), &origin);
     let into = story.root;
-    if root.kind == RootKind::HostView {
-        return host_view::enter(story);
+    match root.kind {
+        RootKind::HostView => return host_view::enter(story),
+        RootKind::Empty => {
+            super::sandbox::clone_early(story)?;
+            return match super::sandbox::at_root(story)? {
+                Some(tree) => {
+                    let at = story.plan.arena.text("/");
+                    story.root = tree;
+                    story.own(Operation::EnterRoot { tree, at, into: tree });
+                    Ok(())
+                }
+                None => host_view::enter_tmpfs(story, &[("mode", "755")]),
+            };
+        }
+        RootKind::Directory => {}
     }
     if !story.may_mount() {
         let path = story.plan.arena.text(&root.path.to_string_lossy());

@@ -66,11 +66,14 @@ fn open_terminal(story: &mut Story<'_>, console: bool) -> Result<()> {
 /// Child: a session of its own, the terminal on 0, 1, 2.
 pub fn session(story: &mut Story<'_>) -> Result<()> {
     let Some(process) = &story.request.intent.process else { return Ok(()) };
-    story.own(Operation::NewSession);
+    story.plan.keeps_session = story.request.intent.sandbox.as_ref().is_some_and(|sandbox| sandbox.keeps_session);
+    if !story.plan.keeps_session {
+        story.own(Operation::NewSession);
+    }
     let uid = process.user.uid;
     if let Some(peer) = story.terminal {
         story.step(Operation::AdoptTerminal { peer, uid }, &process.origin.child("terminal"));
-    } else if uid != 0 {
+    } else if uid != 0 && story.request.intent.sandbox.is_none() {
         story.step(Operation::OwnPipes(uid), &OWN);
     }
     Ok(())

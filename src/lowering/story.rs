@@ -110,6 +110,10 @@ pub struct Story<'a> {
     pub terminal: Option<Slot>,
     /// The memfd with the state that hooks read.
     pub state_file: Option<Slot>,
+    /// The number of the mount in hand.
+    pub mount: usize,
+    /// Trees of host paths that were cloned before an empty root hid them, by the mount's number.
+    pub early: BTreeMap<usize, Slot>,
     /// File systems that become read-only once everything is in them.
     pub filled: Vec<(Slot, Origin)>,
     /// The seccomp program, once it was compiled.
@@ -141,6 +145,7 @@ impl<'a> Story<'a> {
             arena: Arena::new(),
             origins: vec![OWN],
             slots: 1,
+            keeps_session: false,
             warnings: request.intent.warnings.clone(),
             remarks: Vec::new(),
         };
@@ -153,6 +158,8 @@ impl<'a> Story<'a> {
             console: None,
             terminal: None,
             state_file: None,
+            mount: 0,
+            early: BTreeMap::new(),
             filled: Vec::new(),
             filter: None,
             handover: None,

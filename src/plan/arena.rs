@@ -74,6 +74,9 @@ pub struct Arena {
     pub hooks: Vec<HookEntry>,
     /// Supplementary groups.
     pub groups: Vec<u32>,
+    /// The ruleset of landlock(7): handled accesses to files, to the network, scopes; paths below the root and what is allowed
+    /// beneath.
+    pub landlock: Option<([u64; 3], Vec<(Text, u64)>)>,
     /// The five capability sets.
     pub capabilities: Option<crate::plan::operation::CapabilitySets>,
 }

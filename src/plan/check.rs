@@ -95,6 +95,10 @@ fn needs_capability(operation: Op) -> bool {
                 | Op::Scheduler(_)
                 | Op::OwnPipes(_)
                 | Op::AdoptTerminal { .. }
+                | Op::InnerUserNamespace { .. }
+                | Op::File { .. }
+                | Op::Unlink { .. }
+                | Op::Mode { .. }
         )
 }
 
@@ -192,11 +196,10 @@ const ONCE: &[Required] = &[
     (|op| matches!(op, Op::SignalMask(_)), "signals stay blocked"),
     (|op| matches!(op, Op::CloseOnExec(_)), "descriptors of the caller reach the payload"),
     (|op| op == Op::NonDumpable, "others may trace the set-up"),
-    (|op| op == Op::NewSession, "the payload stays in the caller's session"),
     (|op| matches!(op, Op::SetIds { .. }), "the ids are not set"),
     (|op| op == Op::SetCapabilities, "the capabilities are not set"),
     (|op| matches!(op, Op::Ambient(_)), "the ambient set is not set"),
-    (|op| matches!(op, Op::ChangeDirectory { .. }), "the working directory is not entered"),
+    (|op| matches!(op, Op::ChangeDirectory { .. } | Op::FindDirectory(_)), "the working directory is not entered"),
     (|op| op == Op::CheckDirectory, "the working directory is not checked"),
     (|op| matches!(op, Op::FindExecutable(_)), "the executable is not looked up"),
     (|op| matches!(op, Op::Execute { .. }), "there must be one execve"),
@@ -230,6 +233,10 @@ fn payload(plan: &Plan) -> Result<()> {
     if !plan.child.last().is_some_and(|step| matches!(step.operation, Op::Execute { .. })) {
         return Err(defect(plan.child.len().saturating_sub(1), "execve is not last"));
     }
+    let sessions = plan.child.iter().filter(|step| step.operation == Op::NewSession).count();
+    if sessions != usize::from(!plan.keeps_session) {
+        return Err(defect(plan.child.len().saturating_sub(1), "the payload stays in the caller's session"));
+    }
     let keeps = place(|op| op == Op::KeepCapabilities);
     let other = place(|op| matches!(op, Op::SetIds { uid: 1.., .. }));
     if let (Some(ids), None) = (other, keeps) {
@@ -244,7 +251,7 @@ fn payload(plan: &Plan) -> Result<()> {
     if !pair(ready, gate) {
         return Err(defect(ready.or(gate).unwrap_or(0), "ready and the gate belong together"));
     }
-    let into = place(|op| matches!(op, Op::ChangeDirectory { .. }));
+    let into = place(|op| matches!(op, Op::ChangeDirectory { .. } | Op::FindDirectory(_)));
     if !pair(into, place(|op| op == Op::CheckDirectory)) {
         return Err(defect(into.unwrap_or(0), "the working directory is checked before it is entered"));
     }

@@ -102,6 +102,11 @@ fn file_operation(plan: &Plan, operation: Op) -> String {
         Op::Remount { path, attributes, recursive, .. } => {
             format!("change {}{}:{}", in_container(&show(path)), below(recursive), attributes_at(arena, attributes))
         }
+        Op::File { at, name, mode, bytes } => {
+            format!("make file {} of {} bytes, mode {mode:04o}", inside(plan, at, &show(name)), bytes.length)
+        }
+        Op::Unlink { at, name } => format!("remove the name {}", inside(plan, at, &show(name))),
+        Op::Mode { path, mode, .. } => format!("give {} the mode {mode:04o}", in_container(&show(path))),
         Op::NullSource(_) => "clone /dev/null and check that it is the null device, to hide files with it".into(),
         Op::Hide { path, .. } => {
             format!("hide {} (directory → empty, file → /dev/null, missing → skip)", in_container(&show(path)))
@@ -133,7 +138,14 @@ fn payload_operation(arena: &Arena, operation: Op) -> String {
         Op::SetCapabilities => capabilities(arena),
         Op::Ambient(0) => "clear the ambient set".into(),
         Op::Ambient(mask) => format!("set the ambient set {}", capability_words(mask)),
+        Op::DieWithParent => "be killed when the runtime ends".into(),
+        Op::InnerUserNamespace { uid, gid, .. } => {
+            format!("make an inner user namespace, whose user {uid}, group {gid} is root of the present one")
+        }
+        Op::Reaper => "stay as the first process to reap the others; a new process goes on".into(),
+        Op::Landlock(_) => landlock(arena),
         Op::ChangeDirectory { path } => format!("change to {}", arena.show(path)),
+        Op::FindDirectory(candidates) => format!("change to the first directory of {}", list(candidates).join(" ")),
         Op::CheckDirectory => "check that the working directory lies in the root".into(),
         Op::FindHome(uid) => format!("look up HOME of user {uid} in /etc/passwd (missing → /)"),
         Op::FindExecutable(candidates) => format!("find the first executable of {}", list(candidates).join(" ")),
@@ -149,6 +161,16 @@ fn payload_operation(arena: &Arena, operation: Op) -> String {
         // Every other operation has its line above; `operations_have_a_line` in tests/plan_properties.rs sees to it.
         _ => String::new(),
     }
+}
+
+fn landlock(arena: &Arena) -> String {
+    let Some(([files, network, scopes], allowed)) = &arena.landlock else { return String::new() };
+    let allowed: Vec<String> =
+        allowed.iter().map(|(path, access)| format!("{} {access:#x}", in_container(&arena.show(*path)))).collect();
+    format!(
+        "restrict by Landlock: files {files:#x} but {}; network {network:#x}; scopes {scopes:#x}",
+        allowed.join(", ")
+    )
 }
 
 fn capabilities(arena: &Arena) -> String {

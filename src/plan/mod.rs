@@ -74,6 +74,8 @@ pub struct Plan {
     pub origins: Vec<Origin>,
     /// How many descriptor slots the two programs use.
     pub slots: usize,
+    /// The payload stays in the caller's session: a sandbox that asked for it.
+    pub keeps_session: bool,
     /// What the reader should know without being stopped.
     pub warnings: Vec<String>,
     /// What only the curious want to know: for the log at level debug.

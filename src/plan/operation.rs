@@ -296,6 +296,34 @@ pub enum Operation {
         recursive: bool,
     },
 
+    /// A new file with these bytes (openat2 with O_EXCL, write).
+    File {
+        /// Directory.
+        at: Slot,
+        /// Name.
+        name: Text,
+        /// Permission bits.
+        mode: u32,
+        /// What is in it.
+        bytes: Bytes,
+    },
+    /// unlinkat.
+    Unlink {
+        /// Directory.
+        at: Slot,
+        /// Name.
+        name: Text,
+    },
+    /// fchmod of what a path in the root names.
+    Mode {
+        /// The root.
+        root: Slot,
+        /// Path below it.
+        path: Text,
+        /// Permission bits.
+        mode: u32,
+    },
+
     // A running container's mounts
     /// Tells the parent the id of the mount that a tree has become, so that it can be found again (statx(2)).
     TellMount(Slot),
@@ -456,12 +484,32 @@ pub enum Operation {
     /// prctl(PR_CAP_AMBIENT).
     Ambient(u64),
 
+    // Sandbox
+    /// prctl(PR_SET_PDEATHSIG, SIGKILL): the process ends when the one that made it does.
+    DieWithParent,
+    /// unshare(CLONE_NEWUSER) and its maps, written by the process itself: root of the present user namespace gets another id.
+    InnerUserNamespace {
+        /// A procfs.
+        proc: Slot,
+        /// User inside.
+        uid: u32,
+        /// Group inside.
+        gid: u32,
+    },
+    /// clone3: the new process goes on with the plan; this one, the first of its pid namespace, reaps until that one ends and
+    /// leaves with its status.
+    Reaper,
+    /// landlock_create_ruleset, landlock_add_rule…, landlock_restrict_self; the ruleset is in the arena.
+    Landlock(Slot),
+
     // Check and handover
     /// chdir(2) to the payload's working directory; `make`: it may be missing and is made.
     ChangeDirectory {
         /// Absolute path in the container.
         path: Text,
     },
+    /// *Deciding.* chdir(2) to the first of these that can be entered.
+    FindDirectory(Range),
     /// getcwd(2) must begin with `/`.
     CheckDirectory,
     /// *Deciding.* HOME from the container's /etc/passwd, `/` where the user is not in it.

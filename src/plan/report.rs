@@ -147,7 +147,7 @@ calls! {
     SetDomainName = "setdomainname", SetMempolicy = "set_mempolicy", SetGroups = "setgroups", SetHostName = "sethostname", SetGid = "setresgid",
     SetUid = "setresuid", SetNs = "setns", SetSid = "setsid", Sigaction = "rt_sigaction", Sigmask = "rt_sigprocmask",
     Statx = "statx", Symlink = "symlinkat", Terminal = "TIOCGPTPEER", Umount = "umount2", Unlink = "unlinkat",
-    Unshare = "unshare", Verify = "check", Write = "write", Sendfile = "sendfile", Parent = "the runtime's answer",
+    Unshare = "unshare", Landlock = "landlock", Verify = "check", Write = "write", Sendfile = "sendfile", Parent = "the runtime's answer",
 }
 
 impl Call {

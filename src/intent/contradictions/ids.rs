@@ -50,6 +50,10 @@ pub fn check(intent: &Intent) -> Result<()> {
                     return Err(Error::input(format!("a new user namespace needs {key}")).at(&namespace.origin));
                 }
             }
+            // Behind an inner user namespace the ids are what it says.
+            if intent.sandbox.as_ref().is_some_and(|sandbox| sandbox.ids.is_some()) {
+                return Ok(());
+            }
             intent.process.as_ref().map_or(Ok(()), |process| payload(maps, process))
         }
         // Joined: the maps are the other's, lowering reads them.

@@ -199,6 +199,7 @@ fn read(node: Node<'_>, bundle: &Path) -> Result<Intent> {
         net_devices: linux.net_devices,
         memory_policy: linux.memory_policy,
         mount_label: linux.mount_label,
+        sandbox: None,
         unsupported: Vec::new(),
         warnings: Vec::new(),
     })

@@ -13,6 +13,7 @@ mod live;
 mod mounts;
 mod privileges;
 mod root;
+mod sandbox;
 mod session;
 mod steps;
 
@@ -78,8 +79,13 @@ fn fail<T>(call: Call, errno: i32) -> Done<T> {
 impl Child<'_> {
     /// Carries out the program. Comes back only with a failure, as the status to leave with.
     pub fn run(&mut self) -> i32 {
+        self.run_from(0)
+    }
+
+    /// Carries out the program from a step on.
+    fn run_from(&mut self, first: usize) -> i32 {
         let steps = self.steps;
-        for (index, step) in steps.iter().enumerate() {
+        for (index, step) in steps.iter().enumerate().skip(first) {
             timings::step(index);
             if let Err(failure) = self.step(index, step) {
                 self.tell_failure(index, failure);

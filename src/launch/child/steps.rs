@@ -57,6 +57,7 @@ impl Child<'_> {
             Op::SetCapabilities => self.set_capabilities(),
             Op::Ambient(mask) => self.ambient(mask),
             Op::ChangeDirectory { path } => raw::chdir(arena.c_str(path)).named(Call::Chdir).map(drop),
+            Op::FindDirectory(candidates) => self.find_directory(candidates),
             Op::CheckDirectory => self.check_directory(),
             Op::FindHome(uid) => self.find_home(uid),
             Op::FindExecutable(candidates) => self.find_executable(candidates),
@@ -68,12 +69,17 @@ impl Child<'_> {
             Op::TellMount(tree) => self.tell_mount(index, tree),
             Op::Detach { proc, mount } => self.detach(index, proc, mount),
             Op::Leave => raw::exit(0),
+            Op::DieWithParent => self.die_with_parent(),
+            Op::InnerUserNamespace { proc, uid, gid } => self.inner_user_namespace(proc, uid, gid),
+            Op::Reaper => self.reaper(index),
+            Op::Landlock(root) => self.landlock(root),
             other => self.file_step(other),
         }
     }
 
     /// The operations on the root and its mounts.
     fn file_step(&mut self, operation: Op) -> Done {
+        let arena = self.arena;
         match operation {
             Op::NamespacePropagation(kind) => self.namespace_propagation(kind),
             Op::OpenTree { path, recursive, nofollow, into } => self.open_tree(path, recursive, nofollow, into),
@@ -99,6 +105,11 @@ impl Child<'_> {
             Op::Link { at, name, target, existing } => self.link(at, name, target, existing),
             Op::Remount { root, path, attributes, recursive } => self.remount(root, path, attributes, recursive),
             Op::FindMount { root, path, id, into } => self.find_mount(root, path, id, into),
+            Op::File { at, name, mode, bytes } => self.file(at, name, mode, bytes),
+            Op::Unlink { at, name } => {
+                raw::unlinkat(self.slot(at)?, arena.c_str(name), 0).named(Call::Unlink).map(drop)
+            }
+            Op::Mode { root, path, mode } => self.mode(root, path, mode),
             Op::NullSource(into) => self.null_source(into),
             Op::Hide { root, path, null, empty } => self.hide(root, path, null, empty),
             Op::ReadOnly { root, path } => self.read_only(root, path),

@@ -31,6 +31,8 @@ fn fit(plan: &Plan, users: &[Map], groups: &[Map], deny_setgroups: bool) -> Resu
     let (user, group) = (|id| holds(users, id), |id| holds(groups, id));
     let mut met = false;
     let mut root = false;
+    // Behind an inner user namespace its one pair of ids is all there is.
+    let mut inner = None;
     for (index, step) in plan.child.iter().enumerate() {
         let fits = match step.operation {
             Op::Wait(Barrier::Identity) => {
@@ -41,7 +43,12 @@ fn fit(plan: &Plan, users: &[Map], groups: &[Map], deny_setgroups: bool) -> Resu
                 root = met;
                 met && user(0) && group(0) && !(groups && deny_setgroups)
             }
-            Op::SetIds { uid, gid } => root && user(uid) && group(gid),
+            Op::InnerUserNamespace { uid, gid, .. } => {
+                inner = Some((uid, gid));
+                root
+            }
+            Op::SetIds { uid, gid } => root && inner.map_or(user(uid) && group(gid), |ids| ids == (uid, gid)),
+            Op::SetGroups if inner.is_some() => false,
             Op::SetGroups => !deny_setgroups && plan.arena.groups.iter().all(|id| group(*id)),
             Op::ChangeOwner { uid, gid, .. } => user(uid) && group(gid),
             Op::OwnPipes(uid) | Op::AdoptTerminal { uid, .. } => user(uid),

@@ -65,12 +65,21 @@ fn operation(arena: &Arena, operation: Op) -> bool {
             (attributes as usize) < arena.attributes.len()
         }
         Op::Remount { path, attributes, .. } => text(arena, path) && (attributes as usize) < arena.attributes.len(),
-        Op::Directory { name, .. } | Op::Node { name, .. } | Op::ChangeOwner { name, .. } => text(arena, name),
+        Op::File { name, bytes: content, .. } => text(arena, name) && bytes(arena, content),
+        Op::Landlock(_) => {
+            arena.landlock.as_ref().is_some_and(|(_, allowed)| allowed.iter().all(|(path, _)| text(arena, *path)))
+        }
+        Op::Mode { path, .. } => text(arena, path),
+        Op::Unlink { name, .. } | Op::Directory { name, .. } | Op::Node { name, .. } | Op::ChangeOwner { name, .. } => {
+            text(arena, name)
+        }
         Op::Link { name, target, .. } => text(arena, name) && text(arena, target),
         Op::SendDescriptor { payload, .. } => text(arena, payload),
         Op::InstallFilter { program, .. } => bytes(arena, program) && program.length > 0 && program.length % 8 == 0,
         Op::SetCapabilities => arena.capabilities.is_some(),
-        Op::FindExecutable(candidates) => list(arena, candidates) && candidates.count > 0,
+        Op::FindExecutable(candidates) | Op::FindDirectory(candidates) => {
+            list(arena, candidates) && candidates.count > 0
+        }
         Op::SpawnHook { hook, .. } => (hook as usize) < arena.hooks.len(),
         Op::Execute { candidates, arguments, environment } => {
             list(arena, candidates) && list(arena, arguments) && list(arena, environment) && arguments.count > 0

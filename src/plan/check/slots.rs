@@ -37,6 +37,8 @@ fn uses(operation: Op) -> Uses {
         Op::Detach { proc, mount } => reads(&[proc, mount]),
         Op::BindByMount { target, .. } => reads(&[target]),
         Op::CopyUp { from, to } | Op::InheritMode { from, to } => reads(&[from, to]),
+        Op::File { at, .. } | Op::Unlink { at, .. } => reads(&[at]),
+        Op::Mode { root: slot, .. } | Op::InnerUserNamespace { proc: slot, .. } | Op::Landlock(slot) => reads(&[slot]),
         Op::Directory { at, .. } | Op::Node { at, .. } | Op::ChangeOwner { at, .. } | Op::Link { at, .. } => {
             reads(&[at])
         }

@@ -116,6 +116,7 @@ fn plan() -> Plan {
         arena,
         origins: vec![Origin::fixed(""), Origin::fixed("/place/1")],
         slots: 3,
+        keeps_session: false,
         warnings: Vec::new(),
         remarks: Vec::new(),
     }
