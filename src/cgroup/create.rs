@@ -359,7 +359,7 @@ fn attempt(writer: &mut files::Writer<'_>, action: &Action) -> std::result::Resu
 }
 
 /// Writes all; what is invalid next to the old values is tried again after the others.
-fn in_either_order(writer: &mut files::Writer<'_>, list: &[Assignment]) -> std::result::Result<(), Failure> {
+pub(super) fn in_either_order(writer: &mut files::Writer<'_>, list: &[Assignment]) -> std::result::Result<(), Failure> {
     let mut open: Vec<&Assignment> = list.iter().collect();
     loop {
         let before = open.len();

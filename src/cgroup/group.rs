@@ -7,7 +7,7 @@ use std::time::Duration;
 use serde::{Deserialize, Serialize};
 
 use super::controllers::initialise_cpuset;
-use super::create::{Created, move_process, perform, replace_devices};
+use super::create::{Created, move_process};
 use super::files::{self, Failure};
 use super::layout::Mode;
 use super::plan::{CgroupPlan, HierarchyPlan};
@@ -297,39 +297,8 @@ impl Group {
         first
     }
 
-    /// Carries out a plan of [`plan_update`](super::plan_update()).
-    ///
-    /// # Errors
-    /// The kernel refuses a value; earlier ones stay written.
-    pub fn apply(&self, plan: &CgroupPlan) -> Result<Vec<String>> {
-        let mut warnings = plan.warnings.clone();
-        if let Some(unit) = &self.unit {
-            systemd::set_properties(unit, &plan.properties)?;
-        }
-        for hierarchy in &plan.hierarchies {
-            let path = hierarchy.directory();
-            let directory = match files::open_directory(&path) {
-                Err(failure) if failure.errno == libc::ENOENT && !hierarchy.is_unified() => self.move_to(hierarchy)?,
-                other => other.map_err(Failure::error_without_origin)?,
-            };
-            let mut writer = files::Writer::new(directory.as_fd());
-            for write in &hierarchy.writes {
-                match perform(hierarchy, &mut writer, write) {
-                    Err(error) if plan.rootless && matches!(error.errno, Some(libc::EACCES | libc::EPERM)) => {
-                        warnings.push(format!("not applied: {error}"));
-                    }
-                    other => other?,
-                }
-            }
-            if let Some(devices) = &hierarchy.devices {
-                replace_devices(&directory, &devices.program, &devices.origin)?;
-            }
-        }
-        Ok(warnings)
-    }
-
     /// Makes a v1 group that was not needed until now and moves the container's processes to it.
-    fn move_to(&self, hierarchy: &HierarchyPlan) -> Result<OwnedFd> {
+    pub(super) fn move_to(&self, hierarchy: &HierarchyPlan) -> Result<OwnedFd> {
         let path = hierarchy.directory();
         std::fs::create_dir_all(&path)
             .map_err(|error| Error::refused(format!("cannot create cgroup {}", path.display())).io("mkdir", &error))?;

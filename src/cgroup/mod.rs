@@ -19,6 +19,7 @@ mod rules;
 pub mod stats;
 pub mod systemd;
 mod unified;
+mod update;
 
 pub use create::{Created, create};
 pub use group::{Group, GroupDirectory};
@@ -26,9 +27,10 @@ pub use layout::{Layout, LegacyMount, Mode, UnifiedMount};
 pub use oom::{OomEvent, OomWatch};
 pub use path::Path;
 pub use plan::{Action, Assignment, CgroupPlan, HierarchyPlan, Options, Placement, Step, Write, plan, plan_update};
-pub use resources::{BlockIo, Cpu, HugePages, Memory, Network, Rdma, Resources, Throttle, WeightDevice};
+pub use resources::{BlockIo, Cpu, HugePages, Memory, Network, Rdma, Resources, Throttle, WeightDevice, swap_beside};
 pub use stats::Stats;
 pub use unified::weight_of_shares;
+pub use update::Applied;
 
 #[cfg(test)]
 mod live_tests;

@@ -48,6 +48,8 @@ pub struct CgroupPlan {
     pub rootless: bool,
     /// What systemd is told in an update of a group that it made.
     pub properties: Vec<(String, systemd::Value)>,
+    /// What systemd is told to undo that.
+    pub former_properties: Vec<(String, systemd::Value)>,
     /// What is asked for and has no effect here.
     pub warnings: Vec<String>,
 }
@@ -244,6 +246,7 @@ pub fn plan(resources: &Resources, layout: &Layout, path: &Path, options: &Optio
         hierarchies: hierarchies(layout, path),
         rootless: options.rootless,
         properties: Vec::new(),
+        former_properties: Vec::new(),
         warnings: Vec::new(),
     };
     if layout.mode == Mode::None {
@@ -264,29 +267,75 @@ pub fn plan(resources: &Resources, layout: &Layout, path: &Path, options: &Optio
     Ok(plan)
 }
 
-/// Plans a change of an existing group: only what `changed` gives is written; `old` completes values that the kernel
-/// takes together (swap with memory, quota with period). Device rules are replaced when `changed` has any.
+/// Plans a change of an existing group: the difference between the plans of what was and of what is wanted now, and what
+/// `changed` names even if it was so before, because somebody else may have written to the files. Device rules are replaced
+/// when `changed` has any.
+///
+/// What can't be undone comes last: a memory limit below what is in use ends processes on v2.
 ///
 /// # Errors
 /// As [`plan`].
 pub fn plan_update(old: &Resources, changed: &Resources, group: &Group, options: &Options) -> Result<CgroupPlan> {
     changed.check()?;
-    let mut plan = CgroupPlan {
-        mode: group.mode,
-        hierarchies: group.hierarchies(),
-        rootless: options.rootless,
-        properties: Vec::new(),
-        warnings: Vec::new(),
+    let new = old.merged(changed);
+    new.check()?;
+    let planned = |resources: &Resources| {
+        let mut plan = CgroupPlan {
+            mode: group.mode,
+            hierarchies: group.hierarchies(),
+            rootless: options.rootless,
+            properties: Vec::new(),
+            former_properties: Vec::new(),
+            warnings: Vec::new(),
+        };
+        fill(&mut plan, Some(old), resources).map(|()| plan)
     };
-    if group.unit.is_some() {
-        plan.properties = systemd::resource_properties(changed, Some(old));
+    let (mut plan, before, asked) = (planned(&new)?, planned(old)?, planned(changed)?);
+    plan.warnings = asked.warnings;
+    for (index, hierarchy) in plan.hierarchies.iter_mut().enumerate() {
+        let (before, asked) = (&before.hierarchies[index].writes, &asked.hierarchies[index].writes);
+        difference(&mut hierarchy.writes, before, asked);
+        hierarchy.writes.sort_by_key(Write::is_of_memory);
     }
-    fill(&mut plan, Some(old), changed)?;
+    plan.hierarchies.sort_by_key(|hierarchy| hierarchy.has("memory"));
+    if group.unit.is_some() {
+        (plan.properties, plan.former_properties) = systemd::changed_properties(old, changed, &new);
+    }
     if !changed.devices.is_empty() {
         plan_devices(&mut plan, changed)?;
     }
     plan.hierarchies.retain(HierarchyPlan::has_work);
     Ok(plan)
+}
+
+/// Leaves of the new writes those that the old plan has not, and those that are asked for: these with the place that asks.
+fn difference(writes: &mut Vec<Write>, before: &[Write], asked: &[Write]) {
+    let file = |write: &Write| write.assignments().first().map(|one| one.file.clone());
+    writes.retain_mut(|write| {
+        let named = asked.iter().find(|other| file(other).is_some() && file(other) == file(write));
+        if let Some(named) = named {
+            write.origin = named.origin.clone();
+        }
+        let is_check = matches!(write.action, Action::RefuseIfAbove(..));
+        is_check || named.is_some() || !before.iter().any(|other| other.action == write.action)
+    });
+    let limits = writes.iter().any(|write| !write.assignments().is_empty() && write.is_of_memory());
+    writes.retain(|write| limits || !matches!(write.action, Action::RefuseIfAbove(..)));
+}
+
+impl Write {
+    /// Everything that may be written.
+    pub(super) fn assignments(&self) -> &[Assignment] {
+        match &self.action {
+            Action::Set(one) | Action::SetIfPresent(one) => std::slice::from_ref(one),
+            Action::FirstPresent(list) | Action::InEitherOrder(list) => list,
+            Action::RefuseIfAbove(..) => &[],
+        }
+    }
+
+    fn is_of_memory(&self) -> bool {
+        self.assignments().iter().any(|one| one.file.starts_with("memory."))
+    }
 }
 
 /// One empty entry for each hierarchy, v2 first.

@@ -174,8 +174,11 @@ macro_rules! keep {
 }
 
 impl Resources {
-    /// These resources after an update: what `changed` gives replaces what was there. Lists are replaced whole when
-    /// the update names one; device rules stay, as in runc's `update`.
+    /// These resources after an update: what `changed` gives replaces what was there, in lists by device, page size or
+    /// interface; device rules stay, as in runc's `update`.
+    ///
+    /// A new memory limit alone takes the limit on memory and swap along where that would contradict it: without memory
+    /// limit there is none, and it is never below the memory limit.
     pub fn merged(&self, changed: &Resources) -> Resources {
         let mut all = self.clone();
         keep!(all.memory, changed.memory, limit, reservation, swap, swappiness, disable_oom_killer);
@@ -185,21 +188,40 @@ impl Resources {
         keep!(all.block_io, changed.block_io, weight, leaf_weight);
         keep!(all.network, changed.network, class_id);
         let (io, new) = (&mut all.block_io, &changed.block_io);
-        replace(&mut io.weight_device, &new.weight_device);
-        replace(&mut io.throttle_read_bps, &new.throttle_read_bps);
-        replace(&mut io.throttle_write_bps, &new.throttle_write_bps);
-        replace(&mut io.throttle_read_iops, &new.throttle_read_iops);
-        replace(&mut io.throttle_write_iops, &new.throttle_write_iops);
-        replace(&mut all.huge_pages, &changed.huge_pages);
-        replace(&mut all.network.priorities, &changed.network.priorities);
+        replace(&mut io.weight_device, &new.weight_device, |one| (one.major, one.minor));
+        replace(&mut io.throttle_read_bps, &new.throttle_read_bps, Throttle::device);
+        replace(&mut io.throttle_write_bps, &new.throttle_write_bps, Throttle::device);
+        replace(&mut io.throttle_read_iops, &new.throttle_read_iops, Throttle::device);
+        replace(&mut io.throttle_write_iops, &new.throttle_write_iops, Throttle::device);
+        replace(&mut all.huge_pages, &changed.huge_pages, |one| one.page_size.clone());
+        replace(&mut all.network.priorities, &changed.network.priorities, |one| one.0.clone());
+        all.memory.swap = swap_beside(changed.memory.limit, changed.memory.swap, all.memory.swap);
         all.rdma.extend(changed.rdma.clone());
         all.unified.extend(changed.unified.clone());
         all
     }
 }
 
-fn replace<T: Clone>(old: &mut Vec<T>, new: &[T]) {
-    if !new.is_empty() {
-        *old = new.to_vec();
+/// What becomes of the limit on memory and swap together when an update gives this memory limit and this total.
+pub fn swap_beside(limit: Option<i64>, given: Option<i64>, total: Option<i64>) -> Option<i64> {
+    match (limit, given, total) {
+        (Some(-1), None, Some(1..)) => Some(-1),
+        (Some(limit), None, Some(total @ 1..)) if limit > total => Some(limit),
+        (_, _, total) => total,
+    }
+}
+
+fn replace<T: Clone, K: PartialEq>(old: &mut Vec<T>, new: &[T], key: impl Fn(&T) -> K) {
+    for one in new {
+        match old.iter_mut().find(|other| key(other) == key(one)) {
+            Some(other) => *other = one.clone(),
+            None => old.push(one.clone()),
+        }
+    }
+}
+
+impl Throttle {
+    fn device(&self) -> (i64, i64) {
+        (self.major, self.minor)
     }
 }

@@ -148,9 +148,9 @@ fn an_update_writes_only_the_change_and_completes_pairs() {
     assert_eq!(
         values,
         [
+            "write \"50000 200000\" to cpu.max [/linux/resources/cpu/period]",
             "write \"83886080\" to memory.max [/linux/resources/memory/limit]",
             "write \"16777216\" to memory.swap.max [/linux/resources/memory/swap]",
-            "write \"50000 200000\" to cpu.max [/linux/resources/cpu/period]",
         ]
     );
     assert_eq!(everything().merged(&changed).memory.limit, Some(80 << 20));

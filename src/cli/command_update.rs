@@ -49,10 +49,15 @@ pub fn run(global: &Global, arguments: UpdateArguments) -> anyhow::Result<u8> {
     }
     let group = containers::group(&record)?;
     let options = cgroup::Options { rootless: is_rootless(global)?, ..cgroup::Options::default() };
-    let plan = cgroup::plan_update(&now(&container, &record)?, &changed, &group, &options)?;
-    group.apply(&plan)?.iter().for_each(|warning| log::warning(warning));
-    keep(&mut record, &text)?;
-    container.write_record(&record)?;
+    let now = now(&container, &record)?;
+    let plan = cgroup::plan_update(&typed(&now)?, &changed, &group, &options)?;
+    keep(&mut record, &now, &text)?;
+    let applied = group.apply(&plan)?;
+    match container.write_record(&record) {
+        Ok(()) => applied.warnings.iter().for_each(|warning| log::warning(warning)),
+        // The next update would build on something else than what is in force.
+        Err(error) => return Err(applied.undone(error).into()),
+    }
     Ok(0)
 }
 
@@ -130,7 +135,7 @@ fn is_rootless(global: &Global) -> Result<bool> {
 }
 
 /// The limits in force: the configuration's, with what updates have changed since.
-fn now(container: &Container, record: &Record) -> Result<Resources> {
+fn now(container: &Container, record: &Record) -> Result<Value> {
     let mut all = match container.load_config() {
         Ok(text) => {
             // It was read once by the strict reader; here only one part of it matters.
@@ -145,16 +150,27 @@ fn now(container: &Container, record: &Record) -> Result<Resources> {
     if let Some(changed) = record.extra.get(CHANGED) {
         merge(&mut all, changed.clone());
     }
+    Ok(all)
+}
+
+/// A resources object, which was read once when it was given.
+fn typed(all: &Value) -> Result<Resources> {
     match all {
         Value::Null => Ok(Resources::default()),
         all => from_oci::read_resources(all.to_string().as_bytes(), Unknown::Stored).map(|(resources, _)| resources),
     }
 }
 
-/// Remembers a change in the record.
-fn keep(record: &mut Record, text: &[u8]) -> Result<()> {
+/// Remembers a change in the record; `now` is what is in force before it. The same as [`Resources::merged`], for what is stored.
+fn keep(record: &mut Record, now: &Value, text: &[u8]) -> Result<()> {
     let mut changed: Value = serde_json::from_slice(text)
         .map_err(|error| Error::input(format!("the resources are not JSON: {error}")).at(&origin()))?;
+    let number = |all: &Value, pointer| all.pointer(pointer).and_then(Value::as_i64);
+    let (limit, given) = (number(&changed, "/memory/limit"), number(&changed, "/memory/swap"));
+    let total = given.or(number(now, "/memory/swap"));
+    if let (Some(total), true) = (cgroup::swap_beside(limit, given, total), limit.is_some()) {
+        changed["memory"]["swap"] = total.into();
+    }
     if let Some(members) = changed.as_object_mut() {
         members.remove("devices");
     }
@@ -167,7 +183,8 @@ fn keep(record: &mut Record, text: &[u8]) -> Result<()> {
     Ok(())
 }
 
-/// Lays `over` upon `under`: objects member by member, everything else as a whole; null is absence.
+/// Lays `over` upon `under`: objects member by member, lists entry by entry where entries have a name, everything else as a
+/// whole; null is absence.
 fn merge(under: &mut Value, over: Value) {
     match (under, over) {
         (_, Value::Null) => {}
@@ -176,8 +193,22 @@ fn merge(under: &mut Value, over: Value) {
                 merge(under.entry(key).or_insert(Value::Null), value);
             }
         }
+        (Value::Array(under), Value::Array(over)) => {
+            for value in over {
+                match under.iter_mut().find(|other| name_of(other) == name_of(&value)) {
+                    Some(other) => *other = value,
+                    None => under.push(value),
+                }
+            }
+        }
         (under, over) => *under = over,
     }
+}
+
+/// What tells one entry of a list from the others: a device, a page size or an interface.
+fn name_of(entry: &Value) -> (Option<&Value>, Option<&Value>) {
+    let first = ["major", "pageSize", "name"].iter().find_map(|key| entry.get(key));
+    (first, entry.get("minor"))
 }
 
 #[cfg(test)]
@@ -207,9 +238,41 @@ mod tests {
     #[test]
     fn changes_add_up() {
         let mut record = Record::creating("a", "/b".into(), "/r".into(), 0).unwrap();
-        keep(&mut record, br#"{"memory":{"limit":1,"swap":2},"devices":[{"allow":true}],"pids":null}"#).unwrap();
-        keep(&mut record, br#"{"memory":{"limit":3},"unified":{"a":"b"}}"#).unwrap();
-        let expected = json!({"resources": {"memory": {"limit": 3, "swap": 2}, "unified": {"a": "b"}, "pids": null}});
+        let now = json!({ "memory": { "swap": 90 } });
+        keep(&mut record, &now, br#"{"memory":{"limit":1,"swap":2},"devices":[{"allow":true}],"pids":null}"#).unwrap();
+        let now = record.extra["resources"].clone();
+        keep(&mut record, &now, br#"{"memory":{"limit":3},"unified":{"a":"b"}}"#).unwrap();
+        // A total below the new limit follows it.
+        let expected = json!({"resources": {"memory": {"limit": 3, "swap": 3}, "unified": {"a": "b"}, "pids": null}});
         assert_eq!(record.extra, expected);
+    }
+
+    /// What is stored must be what was planned: else the next update would build on something else.
+    #[test]
+    fn what_is_kept_is_what_was_planned() {
+        let before = json!({
+            "memory": { "limit": 100 << 20, "swap": 200 << 20, "checkBeforeUpdate": true }, "pids": { "limit": 5 },
+            "cpu": { "shares": 500, "quota": 5000 }, "unified": { "memory.high": "1" },
+            "blockIO": { "throttleReadBpsDevice": [{ "major": 8, "minor": 0, "rate": 1 }], "weight": 100 },
+            "hugepageLimits": [{ "pageSize": "2MB", "limit": 1 }],
+        });
+        for changed in [
+            json!({ "memory": { "limit": 300 << 20 } }),
+            json!({ "memory": { "limit": -1 } }),
+            json!({ "memory": { "limit": 50 << 20, "swap": 60 << 20, "checkBeforeUpdate": false } }),
+            json!({ "memory": { "swap": -1 }, "pids": { "limit": -1 }, "cpu": { "period": 20_000, "idle": 1 } }),
+            json!({ "blockIO": { "throttleReadBpsDevice": [
+                { "major": 8, "minor": 0, "rate": 2 }, { "major": 8, "minor": 1, "rate": 3 },
+            ] } }),
+            json!({ "hugepageLimits": [{ "pageSize": "1GB", "limit": 7 }, { "pageSize": "2MB", "limit": 2 }] }),
+            json!({ "unified": { "memory.low": "2" }, "rdma": { "mlx": { "hcaHandles": 3 } }, "network": { "classID": 4 } }),
+        ] {
+            let mut record = Record::creating("a", "/b".into(), "/r".into(), 0).unwrap();
+            keep(&mut record, &before, changed.to_string().as_bytes()).unwrap();
+            let mut kept = before.clone();
+            merge(&mut kept, record.extra["resources"].clone());
+            let planned = typed(&before).unwrap().merged(&typed(&changed).unwrap());
+            assert_eq!(typed(&kept).unwrap(), planned, "{changed}");
+        }
     }
 }

@@ -22,6 +22,9 @@ use crate::error::{Error, Origin, Result};
 use bus::{Bus, transient_unit};
 pub use wire::Value;
 
+/// Names and values, in order.
+type Properties = Vec<(String, Value)>;
+
 /// A scope to be started.
 #[derive(Clone, Debug, PartialEq)]
 pub struct ScopeRequest {
@@ -196,6 +199,28 @@ pub(super) fn resource_properties(resources: &Resources, old: Option<&Resources>
         }
     }
     list
+}
+
+/// What systemd is told of an update, and what undoes that.
+pub(super) fn changed_properties(old: &Resources, changed: &Resources, new: &Resources) -> (Properties, Properties) {
+    let (before, asked) = (resource_properties(old, None), resource_properties(changed, Some(old)));
+    let named = |name: &String| asked.iter().any(|(other, _)| other == name);
+    let now: Properties = resource_properties(new, None)
+        .into_iter()
+        .filter(|property| named(&property.0) || !before.contains(property))
+        .collect();
+    let former = |(name, value): &(String, Value)| {
+        let there = before.iter().find(|(other, _)| other == name).map(|(_, value)| value.clone());
+        // What systemd has for "not set" (systemd.resource-control(5)).
+        let none = match value {
+            Value::U64(_) if name == "MemoryLow" => Value::U64(0),
+            Value::U64(_) => Value::U64(u64::MAX),
+            _ => Value::Bytes(Vec::new()),
+        };
+        (name.clone(), there.unwrap_or(none))
+    };
+    let former = now.iter().map(former).collect();
+    (now, former)
 }
 
 /// Microseconds a second, rounded up to the ten milliseconds that systemd works with.

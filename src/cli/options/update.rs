@@ -5,7 +5,8 @@ use super::{CommandRow, Contract, ID, value};
 pub const UPDATE: CommandRow = CommandRow {
     name: "update",
     about: "Change the limits of a container",
-    description: "Changes the resource limits given and leaves the others alone. Amounts of memory take the suffixes \
+    description: "Changes the resource limits given and leaves the others alone: all or, if one is refused, none; the \
+                  error then says that nothing was changed, or what could not be undone. Amounts of memory take the suffixes \
                   b, k, m, g, t and p (powers of 1024); -1 means no limit. With --resources all other options are \
                   ignored.",
     options: &[&[
@@ -24,7 +25,8 @@ pub const UPDATE: CommandRow = CommandRow {
         value("cpuset-mems", "LIST", "Memory nodes to use, like 0-1"),
         value("kernel-memory", "BYTES", "Accepted for compatibility; kernels no longer have it").hidden(),
         value("kernel-memory-tcp", "BYTES", "Accepted for compatibility; kernels no longer have it").hidden(),
-        value("memory", "BYTES", "Limit of memory"),
+        value("memory", "BYTES", "Limit of memory")
+            .detail("A limit of memory and swap together that is less follows it, unless it is given too."),
         value("memory-reservation", "BYTES", "Memory that is protected or taken last when memory is short"),
         value("memory-swap", "BYTES", "Limit of memory and swap together; -1 means no limit of swap"),
         value("pids-limit", "N", "Limit of processes and threads; -1 means no limit"),
