@@ -51,7 +51,7 @@ impl World {
         let path = cgroup::Path::new(&path, "web", &Origin::fixed("test")).unwrap();
         let layout = Layout::read().unwrap();
         let plan = cgroup::plan(&cgroup::Resources::default(), &layout, &path, &cgroup::Options::default()).unwrap();
-        let created = match cgroup::create(&plan) {
+        let created = match cgroup::create(&plan, &world.directory) {
             Ok(created) if !created.group.directories.is_empty() => created,
             other => {
                 harness::skip(test, &format!("no cgroup can be made: {other:?}"));

@@ -2,7 +2,7 @@
 
 mod harness;
 
-use harness::{Bundle, host, json, only_kiste, wait_until};
+use harness::{Bundle, Runtime, host, json, only_kiste, requires, wait_until};
 use std::fs;
 
 /// Runs something in several threads at once and gives the results.
@@ -149,5 +149,59 @@ fn replace_pid(value: &mut harness::Value, pid: u32) -> usize {
             .sum(),
         harness::Value::Array(items) => items.iter_mut().map(|item| replace_pid(item, pid)).sum(),
         _ => 0,
+    }
+}
+
+/// The same bundle and id in a root of its own.
+fn other_root(bundle: &Bundle, n: usize) -> Runtime {
+    let root = bundle.dir.join(format!("state-{n}"));
+    fs::create_dir_all(&root).expect("a root");
+    Runtime { root, ..bundle.runtime.clone() }
+}
+
+/// Neither with the default path, which the id makes, nor with one of the configuration.
+#[test]
+fn two_roots_never_share_a_cgroup() {
+    only_kiste!();
+    requires!(host::is_root(), "needs root and a cgroup");
+    for path in [None, Some("/kiste-test")] {
+        let bundle = Bundle::with_args(&["exit", "0"]);
+        match path {
+            None => bundle.remove("/linux/cgroupsPath"),
+            Some(path) => bundle.set("/linux/cgroupsPath", json!(format!("{path}/{}", bundle.id))),
+        };
+        let other = other_root(&bundle, 1);
+        let run = ["run", "--bundle", "bundle", &bundle.id];
+        let owner = bundle.runtime.root.join(&bundle.id);
+        let refused = || other.call(&run).fails_with(&["belongs to the container in", &owner.display().to_string()]);
+        bundle.create().ok();
+        refused();
+        bundle.start().ok();
+        bundle.wait_status("stopped");
+        // It has no process, and its group all the same.
+        refused();
+        assert_eq!(fs::read_dir(&other.root).expect("the root").count(), 0, "nothing is left of the refused one");
+        bundle.delete().ok();
+        other.call(&run).ok();
+        bundle.assert_nothing_left();
+    }
+}
+
+#[test]
+fn of_many_roots_one_gets_the_cgroup() {
+    only_kiste!();
+    requires!(host::is_root(), "needs root and a cgroup");
+    let bundle = Bundle::with_args(&["sleep"]);
+    for _ in 0..5 {
+        let roots: Vec<Runtime> = (0..6).map(|n| other_root(&bundle, n)).collect();
+        let outputs = at_once(6, |n| roots[n].call(&["run", "--detach", "--bundle", "bundle", &bundle.id]));
+        let winners: Vec<usize> = (0..6).filter(|n| outputs[*n].code == 0).collect();
+        assert_eq!(winners.len(), 1, "{outputs:?}");
+        let losers = outputs.iter().filter(|output| output.code != 0);
+        losers.for_each(|output| assert!(output.err.contains("cgroup"), "{}", output.err));
+        let winner = &roots[winners[0]];
+        assert_eq!(winner.call(&["state", &bundle.id]).ok().json()["status"], "running");
+        winner.call(&["delete", "--force", &bundle.id]).ok();
+        bundle.assert_nothing_left();
     }
 }

@@ -7,7 +7,7 @@ use std::path::Path;
 use super::controllers::{enable, initialise_cpuset};
 use super::files::{self, Failure};
 use super::plan::{Action, Assignment, CgroupPlan, HierarchyPlan, Write};
-use super::{Group, GroupDirectory};
+use super::{Group, GroupDirectory, owner};
 use crate::error::{Error, Origin, Result};
 use crate::kernel::{bpf, raw};
 
@@ -29,15 +29,17 @@ pub struct Created {
     pub notes: Vec<String>,
 }
 
-/// Makes the groups of a plan and writes their limits. On failure everything made is removed again.
+/// Makes the groups of a plan and writes their limits. On failure everything made is removed again. `owner` is the
+/// container's directory of state, which no other container has.
 ///
 /// # Errors
-/// The group exists and has processes or is frozen; the kernel refuses a directory or a value, unless the plan is
+/// The group exists and is another container's, has processes or is frozen; the kernel refuses a directory or a value, unless the plan is
 /// rootless, which turns that into one warning.
-pub fn create(plan: &CgroupPlan) -> Result<Created> {
-    let mut made = Vec::new();
-    let result = try_create(plan, &mut made);
+pub fn create(plan: &CgroupPlan, owner: &Path) -> Result<Created> {
+    let (mut made, mut claimed) = (Vec::new(), None);
+    let result = try_create(plan, owner, &mut made, &mut claimed);
     if result.is_err() {
+        claimed.iter().for_each(|directory| owner::release(directory));
         for directory in made.iter().rev() {
             // The first error is the one to tell; what cannot be removed is in use by somebody else.
             let _ = std::fs::remove_dir(directory);
@@ -46,7 +48,12 @@ pub fn create(plan: &CgroupPlan) -> Result<Created> {
     result
 }
 
-fn try_create(plan: &CgroupPlan, made: &mut Vec<std::path::PathBuf>) -> Result<Created> {
+fn try_create(
+    plan: &CgroupPlan,
+    owner: &Path,
+    made: &mut Vec<std::path::PathBuf>,
+    claimed: &mut Option<std::path::PathBuf>,
+) -> Result<Created> {
     let mut created = Created {
         group: Group { mode: plan.mode, directories: Vec::new(), unit: None },
         v2_directory: None,
@@ -63,7 +70,8 @@ fn try_create(plan: &CgroupPlan, made: &mut Vec<std::path::PathBuf>) -> Result<C
         let path = hierarchy.directory();
         // A v1 group without values is only joined: its directory is never opened.
         let bare = !hierarchy.is_unified() && hierarchy.writes.is_empty();
-        let entered = make(hierarchy, &path, made)
+        let entered = make(hierarchy, &path, owner, made)
+            .and_then(|()| take(hierarchy, &path, owner, made, claimed))
             .and_then(|()| if bare { files::open_tasks(&path) } else { files::open_directory(&path) });
         let directory = match entered {
             Ok(directory) => directory,
@@ -155,6 +163,7 @@ fn cgroups_path() -> Origin {
 fn make(
     hierarchy: &HierarchyPlan,
     path: &Path,
+    owner: &Path,
     made: &mut Vec<std::path::PathBuf>,
 ) -> std::result::Result<(), Failure> {
     match files::make_directory(path) {
@@ -163,9 +172,30 @@ fn make(
             Ok(())
         }
         Err(failure) if failure.errno == libc::ENOENT => make_with_parents(hierarchy, path, made),
-        Err(failure) if failure.errno == libc::EEXIST => must_be_unused(hierarchy, path),
+        Err(failure) if failure.errno == libc::EEXIST => must_be_unused(hierarchy, path, owner),
         Err(failure) => Err(failure),
     }
+}
+
+/// Marks the first group as the container's. One that another container has marked since it was made here is not ours to
+/// remove.
+fn take(
+    hierarchy: &HierarchyPlan,
+    path: &Path,
+    owner: &Path,
+    made: &mut Vec<std::path::PathBuf>,
+    claimed: &mut Option<std::path::PathBuf>,
+) -> std::result::Result<(), Failure> {
+    if claimed.is_some() || hierarchy.optional {
+        return Ok(());
+    }
+    let result = owner::claim(path, owner);
+    match &result {
+        Ok(()) => *claimed = Some(path.to_owned()),
+        Err(failure) if failure.errno == libc::EBUSY => made.retain(|one| one != path),
+        Err(_) => {}
+    }
+    result
 }
 
 /// A v1 cpuset takes no process while it is empty.
@@ -194,7 +224,11 @@ fn make_with_parents(
 }
 
 /// An existing group may be used if nobody lives in it and it is not frozen, where the container would never start.
-fn must_be_unused(hierarchy: &HierarchyPlan, path: &Path) -> std::result::Result<(), Failure> {
+fn must_be_unused(hierarchy: &HierarchyPlan, path: &Path, owner: &Path) -> std::result::Result<(), Failure> {
+    let found = owner::of(path).filter(|found| found != std::os::unix::ffi::OsStrExt::as_bytes(owner.as_os_str()));
+    if let Some(found) = found {
+        return Err(owner::taken(path, &found));
+    }
     let group = Group::single(hierarchy);
     let busy = |why: &str| Failure::new(format!("cgroup {} {why}", path.display()), "", libc::EBUSY);
     if group.pids(true).is_ok_and(|pids| !pids.is_empty()) {

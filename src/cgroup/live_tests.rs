@@ -24,6 +24,12 @@ fn is_root() -> bool {
     root
 }
 
+/// Another container at each call.
+fn owner() -> std::path::PathBuf {
+    static COUNT: AtomicU32 = AtomicU32::new(0);
+    format!("/run/kiste-test-{}/{}", std::process::id(), COUNT.fetch_add(1, Ordering::Relaxed)).into()
+}
+
 fn fresh_path() -> Path {
     static COUNT: AtomicU32 = AtomicU32::new(0);
     let name = format!("/kiste-test-{}-{}", std::process::id(), COUNT.fetch_add(1, Ordering::Relaxed));
@@ -37,7 +43,7 @@ fn group(resources: &Resources, options: &Options) -> Option<Guard> {
     }
     let layout = Layout::read().unwrap();
     let plan = plan(resources, &layout, &fresh_path(), options).unwrap();
-    match create(&plan) {
+    match create(&plan, &owner()) {
         Ok(created) => Some(Guard(created)),
         Err(error) if error.to_string().contains("is not available") => {
             eprintln!("skipped: {error}");
@@ -119,7 +125,10 @@ fn a_group_in_use_is_not_taken() {
     let name = format!("/{}", guard.0.group.directories[0].group);
     let path = Path::new(&name, "t", &Origin::fixed("/linux/cgroupsPath")).unwrap();
     let again = plan(&Resources::default(), &Layout::read().unwrap(), &path, &Options::default()).unwrap();
-    let error = create(&again).unwrap_err();
+    let error = create(&again, &owner()).unwrap_err();
+    assert!(error.to_string().contains("belongs to the container in /run/kiste-test-"), "{error}");
+    super::owner::release(&guard.paths()[0]);
+    let error = create(&again, &owner()).unwrap_err();
     assert!(error.to_string().contains("is not empty"), "{error}");
     assert!(guard.paths()[0].exists(), "a refused create removes nothing of the owner's");
     guard.0.group.kill(libc::SIGKILL).unwrap();
@@ -200,7 +209,7 @@ fn a_failed_create_leaves_nothing() {
     resources.cpu.cpus = Some("4000".into());
     let path = fresh_path();
     let plan = plan(&resources, &Layout::read().unwrap(), &path, &Options::default()).unwrap();
-    let error = create(&plan).unwrap_err();
+    let error = create(&plan, &owner()).unwrap_err();
     assert_eq!(error.origin, Some(Origin::fixed("/linux/resources/cpu/cpus")), "{error}");
     assert!(plan.hierarchies.iter().all(|hierarchy| !hierarchy.directory().exists()));
 }
@@ -423,7 +432,7 @@ fn without_privilege_one_warning_says_what_is_not_applied() {
     let path = Path::parse(None, &format!("kiste-test-rootless-{}", std::process::id())).unwrap();
     let options = Options { rootless: true, ..Options::default() };
     let plan = plan(&resources, &layout, &path, &options).unwrap();
-    let created = Guard(create(&plan).unwrap());
+    let created = Guard(create(&plan, &owner()).unwrap());
     assert_eq!(created.0.join.len(), plan.legacy_joins());
     match created.0.group.unified().filter(|_| layout.mode == Mode::V2) {
         Some(group) => {

@@ -12,6 +12,7 @@ mod layout;
 mod legacy;
 pub mod list;
 mod oom;
+mod owner;
 mod path;
 mod plan;
 mod resources;

@@ -13,3 +13,4 @@ pub mod raw;
 pub mod spawn;
 pub mod strings;
 pub mod timings;
+pub mod xattr;

@@ -96,7 +96,7 @@ pub fn make(mut reserved: Reserved, making: &Making<'_>) -> Result<Made> {
     reserved.store_config(making.config)?;
     reserved.write_record(&record)?;
     begin(Work::Group);
-    let mut created = plan.cgroup.as_ref().map(cgroup::create).transpose()?;
+    let mut created = plan.cgroup.as_ref().map(|plan| cgroup::create(plan, reserved.path())).transpose()?;
     if let Some(created) = &created {
         record.cgroup = group_value(Some(&created.group))?;
     }
