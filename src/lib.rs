@@ -15,20 +15,21 @@
 //! | room | duty | may use |
 //! |---|---|---|
 //! | [`cli`] | what was typed: one file a command; options in one table, from which manual and completions are made | all but `kernel` |
-//! | [`intent`] | what is wanted, whatever the way in; every value knows its place in the input | the words of `cgroup`, `seccomp` |
+//! | [`intent`] | what is wanted, whatever the way in; every value knows its place in the input | the words of `cgroup`, `resctrl`, `seccomp` |
 //! | [`host`] | facts of this machine, read once, plain data | `kernel` |
-//! | [`lowering`] | intent + facts → plan; the only place that decides; reads and makes nothing | `intent`, `host`, `plan`, `cgroup`, `seccomp` |
-//! | [`plan`] | the plan as data: operations, bytes, origins; the verifier; `explain`; a failure as a sentence | `cgroup`, `seccomp` |
+//! | [`lowering`] | intent + facts → plan; the only place that decides; reads and makes nothing | `intent`, `host`, `plan`, `cgroup`, `resctrl`, `seccomp` |
+//! | [`plan`] | the plan as data: operations, bytes, origins; the verifier; `explain`; a failure as a sentence | `cgroup`, `resctrl`, `seccomp` |
 //! | [`launch`] | carries a plan out and decides nothing: the parent half, and the child half after clone3 | `plan`, `intent`, services |
 //! | [`cgroup`] | control groups: limits as writes, v2 and v1, devices, statistics, freezing, killing | `kernel` |
 //! | [`network`] | network devices into a container's namespace, by netlink | `kernel` |
+//! | [`resctrl`] | groups of the resource control file system (Intel RDT) | `kernel` |
 //! | [`seccomp`] | a profile → one BPF program for all ABIs of the machine | `kernel` |
 //! | [`state`] | directory, lock, record and gate of each container; identity of its process | `kernel`, `time` |
 //! | [`kernel`] | raw system calls, kernel structures, owned descriptors: the only `unsafe` | nothing |
 //! | [`log`], [`time`] | text and JSON lines as callers parse them; times as they are written there | nothing |
 //! | [`error`] | the one error people see: what, where in the input, which call, errno, what would help | nothing |
 //!
-//! Every room may use [`error`]. The services `cgroup`, `network`, `seccomp` and `state` do not know each other.
+//! Every room may use [`error`]. The services `cgroup`, `network`, `resctrl`, `seccomp` and `state` do not know each other.
 //!
 //! # Policy
 //!
@@ -53,6 +54,7 @@ pub mod log;
 pub mod lowering;
 pub mod network;
 pub mod plan;
+pub mod resctrl;
 pub mod seccomp;
 pub mod state;
 pub mod time;

@@ -228,7 +228,7 @@ fn a_cgroup_is_paused_changed_and_watched() {
         assert_eq!(world.read("memory.max", "memory", "memory.limit_in_bytes").unwrap(), "67108864\n");
     }
     assert!(world.bad("update --memory 1x web").contains("--memory"));
-    assert!(world.bad("update --l3-cache-schema x web").contains("RDT"));
+    assert!(world.bad("update --l3-cache-schema x web").contains("--l3-cache-schema"));
 
     // Killed while frozen: it ends all the same, and its group goes with it.
     world.good("pause web");

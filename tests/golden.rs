@@ -92,6 +92,10 @@ const CASES: &[Case] = &[
     case("net-devices", "net-devices", "root-v2", Typed::Run),
     case("net-devices-user", "net-devices-join", "user", Typed::Run),
     case("net-devices-join", "net-devices-join", "root-v2", Typed::Run),
+    case("intel-rdt", "intel-rdt", "root-v2", Typed::Run),
+    case("intel-rdt-exec", "intel-rdt", "root-v2", Typed::Exec),
+    case("intel-rdt-hybrid", "intel-rdt", "root-hybrid", Typed::Run),
+    case("intel-rdt-class", "intel-rdt-class", "root-v2", Typed::Run),
     case("filter-late", "filter-late", "root-v2", Typed::Create),
     case("filter-early", "filter-early", "root-v2", Typed::Create),
     case("filter-notify", "filter-notify", "root-v2", Typed::Create),
@@ -177,7 +181,7 @@ fn plan(case: &Case) -> Result<Plan> {
             let list: Vec<_> = list.into_iter().rev().zip(41..).map(|(one, id)| (one.value, one.origin, id)).collect();
             lower_remove_mounts(request, &list)
         }
-        true => lower_exec(JoinRequest { request, legacy_groups: machine.cgroups.legacy.len() }),
+        true => lower_exec(JoinRequest { request, legacy_groups: machine.cgroups.legacy.len(), resctrl_groups: 2 }),
         false => lower(request),
     }
 }

@@ -135,8 +135,8 @@ complete -c kiste -n "__fish_kiste_using_subcommand update" -l memory -d 'Limit 
 complete -c kiste -n "__fish_kiste_using_subcommand update" -l memory-reservation -d 'Memory that is protected or taken last when memory is short' -r
 complete -c kiste -n "__fish_kiste_using_subcommand update" -l memory-swap -d 'Limit of memory and swap together; -1 means no limit of swap' -r
 complete -c kiste -n "__fish_kiste_using_subcommand update" -l pids-limit -d 'Limit of processes and threads; -1 means no limit' -r
-complete -c kiste -n "__fish_kiste_using_subcommand update" -l l3-cache-schema -d 'Intel RDT level 3 cache schema; kiste makes no RDT groups' -r
-complete -c kiste -n "__fish_kiste_using_subcommand update" -l mem-bw-schema -d 'Intel RDT memory bandwidth schema; kiste makes no RDT groups' -r
+complete -c kiste -n "__fish_kiste_using_subcommand update" -l l3-cache-schema -d 'Share of the level 3 cache (Intel RDT), like L3:0=7f0;1=1f' -r
+complete -c kiste -n "__fish_kiste_using_subcommand update" -l mem-bw-schema -d 'Share of memory bandwidth (Intel RDT), like MB:0=20;1=70' -r
 complete -c kiste -n "__fish_kiste_using_subcommand update" -s h -l help -d 'Print help (see more with \'--help\')'
 complete -c kiste -n "__fish_kiste_using_subcommand mounts" -s h -l help -d 'Print help (see more with \'--help\')'
 complete -c kiste -n "__fish_kiste_using_subcommand events" -l interval -d 'Time between two statistics, like 5s, 500ms or 1m30s; 5s if not given' -r

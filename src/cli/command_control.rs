@@ -82,6 +82,9 @@ fn delete_one(root: &StateRoot, id: &str, force: bool) -> Result<()> {
     // Processes that share the caller's pid namespace outlive the first one.
     group.kill(libc::SIGKILL)?;
     group.remove()?;
+    if let Some(resctrl) = containers::resctrl(record)? {
+        resctrl.remove()?;
+    }
     let intent = container.load_config().and_then(|config| prepare::stored_intent(&config, &record.bundle));
     container.remove()?;
     drop(guard);

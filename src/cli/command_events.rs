@@ -28,7 +28,12 @@ pub fn run(global: &Global, arguments: &EventsArguments) -> anyhow::Result<u8> {
     }
     let id = arguments.id.as_str();
     let group = containers::group(&record)?;
-    let print_stats = || output::write(&line("stats", id, Some(&group.stats()?))?);
+    let resctrl = containers::resctrl(&record)?;
+    let print_stats = || {
+        let mut stats = group.stats()?;
+        stats.intel_rdt = resctrl.as_ref().map(|group| group.stats()).unwrap_or_default();
+        output::write(&line("stats", id, Some(&stats))?)
+    };
     if arguments.once {
         print_stats()?;
         return Ok(0);

@@ -52,8 +52,9 @@ pub fn run(global: &Global, arguments: &ExecArguments) -> anyhow::Result<u8> {
     for warning in std::mem::take(&mut created.warnings) {
         crate::log::warning(&warning);
     }
-    let plan = plan(global, arguments, &prepared, terminal, created.join.len())?;
-    launch(arguments, (&prepared, &record), &plan, pidfd, created)
+    let tasks = containers::resctrl(&record)?.map_or(Ok(Vec::new()), |group| group.tasks())?;
+    let plan = plan(global, arguments, &prepared, terminal, (created.join.len(), tasks.len()))?;
+    launch(arguments, (&prepared, &record), &plan, pidfd, (created, tasks))
 }
 
 fn plan(
@@ -61,13 +62,13 @@ fn plan(
     arguments: &ExecArguments,
     prepared: &Prepared,
     terminal: bool,
-    legacy_groups: usize,
+    (legacy_groups, resctrl_groups): (usize, usize),
 ) -> Result<Plan> {
     let (preserved, extra_env) = prepare::preserved(arguments.preserve_fds, false)?;
     let mut request = prepared.request(global, arguments.id.as_str());
     request.console = prepare::console(arguments.console_socket.as_deref(), terminal, !arguments.detach);
     (request.preserved, request.extra_env) = (preserved, extra_env);
-    lower_exec(JoinRequest { request, legacy_groups })
+    lower_exec(JoinRequest { request, legacy_groups, resctrl_groups })
 }
 
 fn launch(
@@ -75,15 +76,20 @@ fn launch(
     (prepared, record): (&Prepared, &Record),
     plan: &Plan,
     pidfd: OwnedFd,
-    mut created: Created,
+    (mut created, tasks): (Created, Vec<OwnedFd>),
 ) -> anyhow::Result<u8> {
     let mut slots = Slots::new(plan);
     open_all(plan, &mut slots)?;
     let mut joins = std::mem::take(&mut created.join).into_iter();
+    let mut tasks = tasks.into_iter();
     let mut init = Some(pidfd);
     for (open, _) in &plan.opens {
         let Open::Given { name, into } = open else { continue };
-        let descriptor = if *name == "tasks" { joins.next() } else { init.take() };
+        let descriptor = match *name {
+            "tasks" => joins.next(),
+            "resctrl" => tasks.next(),
+            _ => init.take(),
+        };
         if let Some(descriptor) = descriptor {
             slots.put(*into, descriptor);
         }

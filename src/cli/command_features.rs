@@ -36,7 +36,7 @@ fn features() -> Value {
             "seccomp": seccomp(),
             "apparmor": {"enabled": true},
             "selinux": {"enabled": true},
-            "intelRdt": {"enabled": false},
+            "intelRdt": {"enabled": true, "schemata": true, "monitoring": true},
             "mountExtensions": {"idmap": {"enabled": true}},
             "memoryPolicy": {"modes": words(MEMORY_MODES), "flags": words(MEMORY_FLAGS)},
             "netDevices": {"enabled": true},

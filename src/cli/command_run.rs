@@ -179,6 +179,9 @@ fn end(prepared: &Prepared, made: Made) -> Result<()> {
     // A living first process keeps the container from being removed.
     made.launched.init.end();
     made.group.remove()?;
+    if let Some(resctrl) = &made.resctrl {
+        resctrl.remove()?;
+    }
     made.container.remove()?;
     after_stop(&prepared.intent, &made.record, &prepared.bundle);
     Ok(())

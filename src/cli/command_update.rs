@@ -10,6 +10,7 @@ use crate::error::{Error, Origin, Result};
 use crate::host::{Facts, Needs};
 use crate::intent::from_oci::{self, Unknown};
 use crate::log;
+use crate::resctrl;
 use crate::state::{Container, Record, Status};
 use serde_json::{Map, Value, json};
 use std::io::Read;
@@ -26,12 +27,7 @@ const LONGEST: u64 = 1 << 20;
 /// # Errors
 /// There is no such container or it has stopped, a limit makes no sense, or the kernel refuses one.
 pub fn run(global: &Global, arguments: UpdateArguments) -> anyhow::Result<u8> {
-    if arguments.l3_cache_schema.is_some() || arguments.memory_bandwidth_schema.is_some() {
-        let what = "this container has no Intel RDT group";
-        return Err(Error::refused(what)
-            .hint("kiste makes none: leave --l3-cache-schema and --mem-bw-schema out")
-            .into());
-    }
+    let schemata = schemata(&arguments)?;
     let text = match &arguments.limits {
         Limits::File(path) => read_file(path)?,
         Limits::StandardInput => read(std::io::stdin(), Path::new("standard input"))?,
@@ -52,13 +48,45 @@ pub fn run(global: &Global, arguments: UpdateArguments) -> anyhow::Result<u8> {
     let now = now(&container, &record)?;
     let plan = cgroup::plan_update(&typed(&now)?, &changed, &group, &options)?;
     keep(&mut record, &now, &text)?;
-    let applied = group.apply(&plan)?;
-    match container.write_record(&record) {
-        Ok(()) => applied.warnings.iter().for_each(|warning| log::warning(warning)),
+    let undo = change_schemata(&record, &schemata)?;
+    let done = group.apply(&plan).and_then(|applied| match container.write_record(&record) {
+        Ok(()) => {
+            applied.warnings.iter().for_each(|warning| log::warning(warning));
+            Ok(())
+        }
         // The next update would build on something else than what is in force.
-        Err(error) => return Err(applied.undone(error).into()),
+        Err(error) => Err(applied.undone(error)),
+    });
+    if let (Err(_), Some((group, lines))) = (&done, undo) {
+        group.write(&lines)?;
     }
+    done?;
     Ok(0)
+}
+
+/// The lines of `--l3-cache-schema` and `--mem-bw-schema`.
+fn schemata(arguments: &UpdateArguments) -> Result<Vec<String>> {
+    let line = |text: &Option<String>, option: &'static str| {
+        let text = text.as_deref().filter(|text| !text.is_empty());
+        text.map(|text| from_oci::schema(text).map_err(|error| error.at(&Origin::fixed(option)))).transpose()
+    };
+    let cache = line(&arguments.l3_cache_schema, "--l3-cache-schema")?;
+    let bandwidth = line(&arguments.memory_bandwidth_schema, "--mem-bw-schema")?;
+    Ok(cache.into_iter().chain(bandwidth).collect())
+}
+
+/// Writes the lines to the container's resource control group, and gives what undoes it.
+fn change_schemata(record: &Record, lines: &[String]) -> Result<Option<(resctrl::Group, Vec<String>)>> {
+    if lines.is_empty() {
+        return Ok(None);
+    }
+    let Some(group) = containers::resctrl(record)? else {
+        let error = Error::refused("this container has no Intel RDT group");
+        return Err(error.hint("only one that was made with /linux/intelRdt in its configuration has"));
+    };
+    let before = group.schemata()?;
+    group.write(lines)?;
+    Ok(Some((group, before)))
 }
 
 /// The options as a resources object; what was not given is absent.

@@ -73,6 +73,17 @@ pub(super) fn find(global: &Global, id: &Id) -> Result<(Container, Record)> {
     Ok((container, record))
 }
 
+/// The container's resource control group.
+///
+/// # Errors
+/// When the record of it is damaged.
+pub(super) fn resctrl(record: &Record) -> Result<Option<crate::resctrl::Group>> {
+    let Some(stored) = record.extra.get(crate::launch::container::RESCTRL) else { return Ok(None) };
+    serde_json::from_value(stored.clone())
+        .map(Some)
+        .map_err(|error| Error::refused(format!("the record of the resctrl group is damaged: {error}")))
+}
+
 /// What callers read as "already finished".
 pub(super) fn not_running(id: &str) -> Error {
     Error::new(Kind::NotRunning, format!("container not running: \"{id}\""))

@@ -100,7 +100,7 @@ fn needs(intent: &Intent) -> Needs {
     let labelled =
         |process: &crate::intent::Process| process.apparmor_profile.is_some() || process.selinux_label.is_some();
     let security_modules = intent.mount_label.is_some() || intent.process.as_ref().is_some_and(labelled);
-    Needs { security_modules, ..Needs::default() }
+    Needs { security_modules, resource_control: intent.intel_rdt.is_some(), ..Needs::default() }
 }
 
 fn read_bundle(directory: &Path, config: Option<&Path>) -> Result<(PathBuf, Vec<u8>)> {

@@ -6,12 +6,14 @@
 
 mod features;
 mod process;
+mod resctrl;
 mod subordinate;
 
 use serde::{Deserialize, Serialize};
 
 pub use features::{Feature, KernelFeatures, SecurityModules};
 pub use process::{IdRange, duplicate, hard_limit, is_inherited};
+pub use resctrl::ResourceControl;
 pub use subordinate::{Helper, Subordinate};
 
 use crate::error::{Error, Result};
@@ -25,11 +27,14 @@ pub struct Needs {
     pub security_modules: bool,
     /// What differs between kernels: for `features`, Landlock, and to explain a failure.
     pub kernel_features: bool,
+    /// Where the resource control file system is: for Intel RDT.
+    pub resource_control: bool,
 }
 
 impl Needs {
     /// Everything, as `explain` prints it.
-    pub const ALL: Needs = Needs { subordinate: true, security_modules: true, kernel_features: true };
+    pub const ALL: Needs =
+        Needs { subordinate: true, security_modules: true, kernel_features: true, resource_control: true };
 }
 
 /// The facts.
@@ -77,6 +82,9 @@ pub struct Facts {
     /// Kernel features, if needed.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub kernel_features: Option<KernelFeatures>,
+    /// The resource control file system, if needed.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub resource_control: Option<ResourceControl>,
 }
 
 /// This program's own executable: who could write to it.
@@ -137,6 +145,7 @@ impl Facts {
             subordinate: None,
             security_modules: None,
             kernel_features: None,
+            resource_control: None,
         };
         facts.add(needs)?;
         Ok(facts)
@@ -155,6 +164,9 @@ impl Facts {
         }
         if needs.kernel_features && self.kernel_features.is_none() {
             self.kernel_features = Some(KernelFeatures::probe()?);
+        }
+        if needs.resource_control && self.resource_control.is_none() {
+            self.resource_control = Some(ResourceControl::read()?);
         }
         Ok(())
     }

@@ -1,4 +1,5 @@
-//! What a container wants of the machine itself: memory nodes, processors, network devices.
+//! What a container wants of the machine itself: memory nodes, processors, network devices, shares of
+//! cache and memory bandwidth.
 
 use super::Placed;
 use crate::error::Origin;
@@ -47,6 +48,19 @@ pub struct NetDevice {
     pub device: String,
     /// Its name in the container; `%d` in it becomes the first free number there.
     pub name: String,
+    /// Its place in the input.
+    pub origin: Origin,
+}
+
+/// `linux.intelRdt`: a class of service and monitoring of the resource control file system.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct IntelRdt {
+    /// The class of service by name, `/` for the default one; none: one of the container's own.
+    pub class: Option<String>,
+    /// Lines for the class's `schemata`, in their order: cache, memory bandwidth, then the others.
+    pub schemata: Vec<String>,
+    /// A monitoring group of the container's own.
+    pub monitoring: bool,
     /// Its place in the input.
     pub origin: Origin,
 }

@@ -161,6 +161,7 @@ pub fn host_view(wanted: HostView) -> Result<Intent> {
         annotations: BTreeMap::new(),
         personality: None,
         net_devices: Vec::new(),
+        intel_rdt: None,
         memory_policy: None,
         mount_label: None,
         sandbox: None,

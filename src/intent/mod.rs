@@ -21,7 +21,7 @@ pub mod mount_options;
 pub mod process;
 pub mod sandbox;
 
-pub use hardware::{MemoryPolicy, NetDevice, Numbers};
+pub use hardware::{IntelRdt, MemoryPolicy, NetDevice, Numbers};
 pub use process::{Capabilities, Process, Rlimit, User};
 
 /// A whole container as it is wanted.
@@ -68,6 +68,8 @@ pub struct Intent {
     pub personality: Option<Placed<u32>>,
     /// Network devices that move into the container's network namespace, in the input's order.
     pub net_devices: Vec<NetDevice>,
+    /// Class of service and monitoring (Intel RDT).
+    pub intel_rdt: Option<IntelRdt>,
     /// NUMA memory policy.
     pub memory_policy: Option<MemoryPolicy>,
     /// SELinux context for mounts (`context=`).

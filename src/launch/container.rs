@@ -18,6 +18,7 @@ use crate::error::{Error, Result};
 use crate::intent::Intent;
 use crate::network::Moved;
 use crate::plan::{Open, Plan};
+use crate::resctrl;
 use crate::state::{Container, Phase, ProcessIdentity, Record, Reserved};
 
 /// What is made.
@@ -53,6 +54,8 @@ pub struct Made {
     pub launched: Launched,
     /// Its control group.
     pub group: Group,
+    /// Its resource control group.
+    pub resctrl: Option<resctrl::Group>,
     /// What could not be applied and may be missing.
     pub warnings: Vec<String>,
 }
@@ -86,6 +89,9 @@ pub fn make(mut reserved: Reserved, making: &Making<'_>) -> Result<Made> {
     record.console = making.intent.process.as_ref().is_some_and(|process| process.terminal);
     record.seccomp_notify = making.intent.seccomp.as_ref().is_some_and(|profile| profile.listener_path.is_some());
     record.extra = serde_json::json!({ "steps": plan.child.len() });
+    if let Some((request, _)) = &plan.resctrl {
+        record.extra[RESCTRL] = json_of(&request.planned())?;
+    }
     let planned = plan.cgroup.as_ref().map(Group::planned).or(plan.scope().map(ScopeRequest::planned));
     record.cgroup = group_value(planned.as_ref())?;
     let mut slots = Slots::new(plan);
@@ -96,12 +102,13 @@ pub fn make(mut reserved: Reserved, making: &Making<'_>) -> Result<Made> {
     reserved.store_config(making.config)?;
     reserved.write_record(&record)?;
     begin(Work::Group);
+    let mut resctrl = resource_control(plan)?;
     let mut created = plan.cgroup.as_ref().map(|plan| cgroup::create(plan, reserved.path())).transpose()?;
     if let Some(created) = &created {
         record.cgroup = group_value(Some(&created.group))?;
     }
     begin(Work::Prepare);
-    give(plan, &mut slots, gate, created.as_mut());
+    give(plan, &mut slots, gate, created.as_mut(), resctrl.as_mut());
     for note in created.iter().flat_map(|created| &created.notes) {
         crate::log::debug(note);
     }
@@ -115,7 +122,10 @@ pub fn make(mut reserved: Reserved, making: &Making<'_>) -> Result<Made> {
         group = scope.group;
     }
     match launched {
-        Ok(launched) => Ok(Made { container: reserved.keep(), record, launched, group, warnings }),
+        Ok(launched) => {
+            let resctrl = resctrl.map(resctrl::Made::keep);
+            Ok(Made { container: reserved.keep(), record, launched, group, resctrl, warnings })
+        }
         Err(error) => {
             // The first error is the one to tell; `delete --force` finds what is left by the record.
             let _ = group.kill(libc::SIGKILL).and_then(|()| group.remove());
@@ -142,16 +152,33 @@ fn put_back(moved: Vec<Moved>) {
     }
 }
 
+/// Where [`Record::extra`] keeps the resource control group.
+pub const RESCTRL: &str = "resctrl";
+
+/// The resource control group that the plan asks for.
+fn resource_control(plan: &Plan) -> Result<Option<resctrl::Made>> {
+    let Some((request, place)) = &plan.resctrl else { return Ok(None) };
+    let placed = |error: Error| plan.origin(*place).map_or(error.clone(), |place| error.at(place));
+    resctrl::create(request).map(Some).map_err(placed)
+}
+
 fn group_value(group: Option<&Group>) -> Result<serde_json::Value> {
-    match group {
-        Some(group) => serde_json::to_value(group)
-            .map_err(|error| Error::refused(format!("the cgroup cannot be recorded: {error}"))),
-        None => Ok(serde_json::Value::Null),
-    }
+    group.map_or(Ok(serde_json::Value::Null), json_of)
+}
+
+fn json_of<T: serde::Serialize>(group: &T) -> Result<serde_json::Value> {
+    serde_json::to_value(group).map_err(|error| Error::refused(format!("the group cannot be recorded: {error}")))
 }
 
 /// Fills the slots that the plan leaves to the runner.
-fn give(plan: &Plan, slots: &mut Slots, gate: Option<crate::state::GateEnds>, created: Option<&mut Created>) {
+fn give(
+    plan: &Plan,
+    slots: &mut Slots,
+    gate: Option<crate::state::GateEnds>,
+    created: Option<&mut Created>,
+    resctrl: Option<&mut resctrl::Made>,
+) {
+    let mut tasks = resctrl.map(|made| std::mem::take(&mut made.tasks)).unwrap_or_default().into_iter();
     let mut joins = created.map(|created| std::mem::take(&mut created.join)).unwrap_or_default().into_iter();
     let (mut start, mut outcome) = gate.map_or((None, None), |gate| (Some(gate.child_start), Some(gate.child_outcome)));
     for (open, _) in &plan.opens {
@@ -160,6 +187,7 @@ fn give(plan: &Plan, slots: &mut Slots, gate: Option<crate::state::GateEnds>, cr
             "gate" => start.take(),
             "outcome" => outcome.take(),
             "tasks" => joins.next(),
+            "resctrl" => tasks.next(),
             _ => None,
         };
         if let Some(descriptor) = descriptor {

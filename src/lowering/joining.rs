@@ -12,6 +12,8 @@ pub struct JoinRequest<'a> {
     pub request: Request<'a>,
     /// Hierarchies of the container's control group whose cgroup.procs the child writes to (v1).
     pub legacy_groups: usize,
+    /// `tasks` files of the container's resource control groups.
+    pub resctrl_groups: usize,
 }
 
 /// Lowers `exec`.
@@ -28,6 +30,7 @@ pub fn lower_exec(join: JoinRequest<'_>) -> Result<Plan> {
     namespaces::release_image(story_ref)?;
     process::birth(story_ref)?;
     process::join_cgroups(story_ref, join.legacy_groups);
+    process::join_resctrl(story_ref, join.resctrl_groups);
     process::affinity(story_ref);
     process::oom_score(story_ref)?;
     story_ref.chapter(Stage::Identity);

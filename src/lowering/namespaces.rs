@@ -82,6 +82,25 @@ pub fn control_group(story: &mut Story<'_>) -> Result<()> {
     Ok(())
 }
 
+/// Parent: the resource control group (Intel RDT).
+pub fn resource_control(story: &mut Story<'_>) -> Result<()> {
+    let Some(wanted) = &story.request.intent.intel_rdt else { return Ok(()) };
+    let root = story.request.facts.resource_control.as_ref().and_then(|found| found.root.clone());
+    let Some(root) = root else {
+        let error = Error::refused("no resource control file system is mounted").at(&wanted.origin);
+        return Err(error.hint("mount -t resctrl resctrl /sys/fs/resctrl, where kernel and processor have it"));
+    };
+    let id = story.request.id.to_owned();
+    if wanted.class.is_none() && crate::resctrl::RESERVED.contains(&id.as_str()) {
+        let error = Error::refused(format!("no class of service can be named like the container: {id:?}"));
+        return Err(error.at(&wanted.origin.child("closID")));
+    }
+    let (class, schemata, monitoring) = (wanted.class.clone(), wanted.schemata.clone(), wanted.monitoring);
+    let place = story.place(&wanted.origin);
+    story.plan.resctrl = Some((crate::resctrl::Request { root, id, class, schemata, monitoring }, place));
+    Ok(())
+}
+
 /// The host's ids of the payload's user, if the container shall manage its own cgroup: it has a cgroup namespace and a
 /// writable cgroup v2 mount (runtime-spec config-linux.md, "Cgroup ownership").
 fn group_owner(story: &Story<'_>) -> Option<(u32, u32)> {

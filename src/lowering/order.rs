@@ -2,7 +2,7 @@
 //!
 //! ```text
 //! parent  A  open what needs the host: root, bind sources, namespaces to join, sockets
-//!         B  control group and limits                     → the child is born inside
+//!         B  control group, limits, resource control      → the child is born inside
 //!         C  clone3: all new namespaces at once, with a pidfd
 //!         D  [identity]  id maps · systemd scope · idmapped trees · network devices · raised limits
 //!         E  [hooks]     prestart, createRuntime
@@ -48,6 +48,7 @@ fn parent(story: &mut Story<'_>) -> Result<()> {
     namespaces::open(story)?; //              A  namespaces to join
     session::open_console(story)?; //         A  the console socket
     namespaces::control_group(story)?; //     B  the control group
+    namespaces::resource_control(story)?; //  B  the resource control group
     namespaces::own_image(story)?; //         C  kiste's own executable out of reach
     namespaces::clone_flags(story)?; //       C  what clone3 makes
     namespaces::id_maps(story)?; //           D  identity

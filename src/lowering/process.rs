@@ -26,7 +26,19 @@ pub fn birth(story: &mut Story<'_>) -> Result<()> {
     story.own(Operation::Umask(0));
     let hierarchies = story.plan.cgroup.as_ref().map_or(0, CgroupPlan::legacy_joins);
     join_cgroups(story, hierarchies);
+    let groups = story.plan.resctrl.as_ref().map_or(0, |(request, _)| request.joins());
+    join_resctrl(story, groups);
     Ok(())
+}
+
+/// The child moves itself into its resource control groups, before it takes any memory of its own.
+pub fn join_resctrl(story: &mut Story<'_>, groups: usize) {
+    let Some(origin) = story.request.intent.intel_rdt.as_ref().map(|wanted| wanted.origin.clone()) else { return };
+    for _ in 0..groups {
+        let into = story.slot();
+        story.open(Open::Given { name: "resctrl", into }, &origin);
+        story.step(Operation::JoinResctrl(into), &origin);
+    }
 }
 
 /// v1 hierarchies know no birth in a group: the child moves itself, through descriptors that the parent opened.

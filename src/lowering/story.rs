@@ -135,6 +135,7 @@ impl<'a> Story<'a> {
             child: Vec::with_capacity(96),
             opens: Vec::with_capacity(8),
             cgroup: None,
+            resctrl: None,
             clone_flags: 0,
             born_in: Vec::new(),
             own_image: crate::plan::OwnImage::Unreachable,

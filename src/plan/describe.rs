@@ -16,6 +16,7 @@ pub fn operation(plan: &Plan, operation: Op) -> String {
         Op::NonDumpable => "become non-dumpable: nobody may trace this process".into(),
         Op::CloseOnExec(from) => format!("mark descriptors from {from} on to be closed by execve"),
         Op::JoinCgroup(_) => "move into the next v1 control group".into(),
+        Op::JoinResctrl(_) => "move into the next resctrl group".into(),
         Op::Umask(mask) => format!("set umask {mask:04o}"),
         Op::Wait(barrier) => format!("wait for the runtime: {}", barrier.name()),
         Op::BecomeRoot { groups } => {
@@ -326,6 +327,7 @@ pub fn open(what: &Open) -> String {
         Open::Tree { path, recursive, .. } => format!("clone {}{}", path.display(), below(*recursive)),
         Open::Namespace { path, flag, .. } => format!("open {} namespace {}", namespaces(*flag), path.display()),
         Open::Connect { path, .. } => format!("connect to {}", path.display()),
+        Open::Given { name: "resctrl", .. } => "open the tasks of a resctrl group".into(),
         Open::Given { name: "tasks", .. } => "open the cgroup.procs of a v1 control group".into(),
         Open::Given { name, .. } => format!("open the {}", name.trim_start_matches("the ")),
         Open::StateFile { .. } => "make a file in memory for the state that hooks read".into(),

@@ -35,6 +35,9 @@ pub fn lines(plan: &Plan) -> Vec<Line> {
     for (open, place) in &plan.opens {
         lines.push(parent("A", describe::open(open), origin(*place)));
     }
+    if let Some((request, place)) = &plan.resctrl {
+        lines.extend(request.steps().into_iter().map(|step| parent("B", step, origin(*place))));
+    }
     for step in plan.cgroup.iter().flat_map(|cgroup| cgroup.steps()) {
         let place = Some(step.origin.to_string()).filter(|place| !place.is_empty());
         lines.push(parent("B", step.text, place));

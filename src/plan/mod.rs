@@ -19,6 +19,7 @@ pub use parent::{Barrier, Open, ParentStep};
 use crate::cgroup::CgroupPlan;
 use crate::cgroup::systemd::ScopeRequest;
 use crate::error::Origin;
+use crate::resctrl;
 
 /// One step of the child: an operation, its place in the story and in the input.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -51,6 +52,8 @@ pub struct Plan {
     pub opens: Vec<(Open, u16)>,
     /// The control group to make first, if any.
     pub cgroup: Option<CgroupPlan>,
+    /// The resource control group to make first or to find, and its place in the input.
+    pub resctrl: Option<(resctrl::Request, u16)>,
     /// `CLONE_NEW…` flags of clone3.
     pub clone_flags: u64,
     /// Namespace descriptors the parent itself joins around clone3, so that the child is born in them (pid).

@@ -85,6 +85,8 @@ pub enum Operation {
     CloseOnExec(u32),
     /// Writes `0` to a cgroup.procs opened by the parent.
     JoinCgroup(Slot),
+    /// Writes `0` to the `tasks` of a resource control group, opened by the parent.
+    JoinResctrl(Slot),
     /// umask(2).
     Umask(u32),
 

@@ -305,6 +305,7 @@ impl Dice<'_> {
         lower_exec(JoinRequest {
             request: Request { gated: false, intent: &inner, ..request },
             legacy_groups: self.below(9),
+            resctrl_groups: self.below(3),
         })
     }
 }

@@ -30,12 +30,9 @@ pub const UPDATE: CommandRow = CommandRow {
         value("memory-reservation", "BYTES", "Memory that is protected or taken last when memory is short"),
         value("memory-swap", "BYTES", "Limit of memory and swap together; -1 means no limit of swap"),
         value("pids-limit", "N", "Limit of processes and threads; -1 means no limit"),
-        value("l3-cache-schema", "SCHEMA", "Intel RDT level 3 cache schema; kiste makes no RDT groups")
-            .of(Contract::Runc)
-            .hidden(),
-        value("mem-bw-schema", "SCHEMA", "Intel RDT memory bandwidth schema; kiste makes no RDT groups")
-            .of(Contract::Runc)
-            .hidden(),
+        value("l3-cache-schema", "SCHEMA", "Share of the level 3 cache (Intel RDT), like L3:0=7f0;1=1f")
+            .of(Contract::Runc),
+        value("mem-bw-schema", "SCHEMA", "Share of memory bandwidth (Intel RDT), like MB:0=20;1=70").of(Contract::Runc),
     ]],
     operands: &[ID],
     ends_at_operand: false,

@@ -11,6 +11,8 @@ pub const OPTIONS: usize = 1_000;
 pub const DEVICES: usize = 10_000;
 /// Network devices.
 pub const NET_DEVICES: usize = 1_000;
+/// Lines of a schemata file.
+pub const SCHEMATA: usize = 1_000;
 /// Masked and read-only paths.
 pub const PATHS: usize = 10_000;
 /// Supplementary groups: `NGROUPS_MAX`.

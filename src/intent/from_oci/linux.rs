@@ -3,12 +3,12 @@
 use std::path::PathBuf;
 
 use super::reader::{self, Node};
-use super::{bounds, hardware, json::shown, paths, resources, seccomp};
+use super::{bounds, hardware, json::shown, paths, rdt, resources, seccomp};
 use crate::cgroup::Resources;
 use crate::error::{Error, Result};
 use crate::intent::{
-    Device, DeviceKind, IdMap, IdMaps, MemoryPolicy, Namespace, NamespaceKind, NetDevice, Placed, Propagation,
-    TimeOffset, contradictions,
+    Device, DeviceKind, IdMap, IdMaps, IntelRdt, MemoryPolicy, Namespace, NamespaceKind, NetDevice, Placed,
+    Propagation, TimeOffset, contradictions,
 };
 use crate::seccomp::Profile;
 
@@ -49,15 +49,13 @@ pub struct Linux {
     pub mount_label: Option<Placed<String>>,
     pub personality: Option<Placed<u32>>,
     pub net_devices: Vec<NetDevice>,
+    pub intel_rdt: Option<IntelRdt>,
     pub memory_policy: Option<MemoryPolicy>,
 }
 
 /// Reads `linux`.
 pub fn read(node: Node<'_>) -> Result<Linux> {
     let object = node.object(KNOWN)?;
-    for key in ["intelRdt"] {
-        object.get(key, reader::unsupported)?;
-    }
     Ok(Linux {
         namespaces: object.or_default("namespaces", |list| list.list(bounds::FLAGS, namespace))?,
         id_maps: IdMaps {
@@ -76,6 +74,7 @@ pub fn read(node: Node<'_>) -> Result<Linux> {
         mount_label: object.or_default("mountLabel", reader::placed)?,
         personality: object.get("personality", personality)?,
         net_devices: object.or_default("netDevices", |node| node.map(bounds::NET_DEVICES, hardware::net_device))?,
+        intel_rdt: object.get("intelRdt", rdt::read)?,
         memory_policy: object.get("memoryPolicy", hardware::memory_policy)?,
     })
 }
@@ -258,8 +257,8 @@ mod tests {
         assert_eq!(linux.sysctls[0].0.origin.0, "/sysctl/net~1ipv4~1conf~1eth0.1~1rp_filter");
         assert_eq!(linux.propagation.unwrap().value, Propagation { kind: 1 << 19, recursive: true });
         assert_eq!(linux.masked_paths[0].value, "/proc/kcore");
-        let unsupported: Vec<String> = notes.unsupported.into_inner().iter().map(ToString::to_string).collect();
-        assert_eq!(unsupported, ["/intelRdt"]);
+        assert_eq!(linux.intel_rdt.unwrap().class.as_deref(), Some("x"));
+        assert_eq!(*notes.unsupported.borrow(), []);
     }
 
     #[test]

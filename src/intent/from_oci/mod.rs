@@ -34,6 +34,7 @@ mod mounts;
 mod paths;
 mod place;
 mod process;
+mod rdt;
 mod reader;
 mod resources;
 mod seccomp;
@@ -43,6 +44,7 @@ use std::path::Path;
 use json::shown;
 pub use paths::clean as clean_path;
 pub use process::RLIMITS;
+pub use rdt::schema;
 use reader::{Node, Notes};
 pub use reader::{Unknown, nearest};
 
@@ -197,6 +199,7 @@ fn read(node: Node<'_>, bundle: &Path) -> Result<Intent> {
         annotations: annotations.into_iter().collect(),
         personality: linux.personality,
         net_devices: linux.net_devices,
+        intel_rdt: linux.intel_rdt,
         memory_policy: linux.memory_policy,
         mount_label: linux.mount_label,
         sandbox: None,

@@ -21,8 +21,9 @@ impl Child<'_> {
         Ok(())
     }
 
-    pub(super) fn join_cgroup(&self, procs: Slot) -> Done {
-        raw::write(self.slot(procs)?, b"0").named(Call::Write).map(drop)
+    /// `0` is the process that writes.
+    pub(super) fn join_group(&self, tasks: Slot) -> Done {
+        raw::write(self.slot(tasks)?, b"0").named(Call::Write).map(drop)
     }
 
     pub(super) fn keyring(&self, name: Text) -> Done {

@@ -17,7 +17,7 @@ impl Child<'_> {
             Op::CloseOnExec(from) => {
                 raw::close_range(from, u32::MAX, libc::CLOSE_RANGE_CLOEXEC).named(Call::CloseRange).map(drop)
             }
-            Op::JoinCgroup(procs) => self.join_cgroup(procs),
+            Op::JoinCgroup(tasks) | Op::JoinResctrl(tasks) => self.join_group(tasks),
             Op::Umask(mask) => raw::umask(mask).named(Call::None).map(drop),
             Op::Wait(barrier) => self.wait(barrier),
             Op::BecomeRoot { groups } => self.become_root(groups),

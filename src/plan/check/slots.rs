@@ -22,7 +22,7 @@ fn fills(read: &[Slot], into: &[Slot]) -> Uses {
 
 fn uses(operation: Op) -> Uses {
     match operation {
-        Op::Join { namespace, .. } | Op::JoinCgroup(namespace) => reads(&[namespace]),
+        Op::Join { namespace: slot, .. } | Op::JoinCgroup(slot) | Op::JoinResctrl(slot) => reads(&[slot]),
         Op::PrivateProc(into) | Op::OpenTree { into, .. } | Op::Filesystem { into, .. } => fills(&[], &[into]),
         Op::NullSource(into) | Op::OpenRoot { into, .. } => fills(&[], &[into]),
         Op::WriteProc { proc, .. } => reads(&[proc]),

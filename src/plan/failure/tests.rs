@@ -24,6 +24,7 @@ fn every() -> (Arena, Vec<Op>) {
         Op::NonDumpable,
         Op::CloseOnExec(3),
         Op::JoinCgroup(slot),
+        Op::JoinResctrl(slot),
         Op::Umask(0o22),
         Op::Wait(Barrier::Identity),
         Op::BecomeRoot { groups: true },
@@ -106,6 +107,7 @@ fn plan() -> Plan {
         child: operations.into_iter().map(step).collect(),
         opens: Vec::new(),
         cgroup: None,
+        resctrl: None,
         clone_flags: 0,
         born_in: Vec::new(),
         own_image: OwnImage::Unreachable,
@@ -186,7 +188,7 @@ fn hints_fit() {
         assert!(text.split_once(" (").is_some_and(|(_, rest)| rest.contains(hint)) && text.ends_with(')'), "{text}");
     }
     let text = of(|op| matches!(op, Op::NewSession), Call::SetSid, libc::EPERM);
-    assert_eq!(text, "/place/1: cannot start a new session [step 45]: setsid: operation not permitted");
+    assert_eq!(text, "/place/1: cannot start a new session [step 46]: setsid: operation not permitted");
 }
 
 #[test]
