@@ -105,6 +105,7 @@ pub fn intent(wanted: &Bwrap, caller: &Caller) -> Result<Intent> {
         annotations: BTreeMap::new(),
         personality: None,
         mount_label: None,
+        intel_rdt: None,
         memory_policy: None,
         net_devices: Vec::new(),
         sandbox: Some(sandbox),
