@@ -2,7 +2,7 @@
 
 mod harness;
 
-use harness::{Bundle, Value, host, json, only_kiste, requires, wait_until};
+use harness::{Bundle, Value, host, json, only_kiste, requires, runtime_path, wait_until};
 use std::fs;
 use std::path::Path;
 
@@ -441,4 +441,26 @@ fn spec_makes_a_bundle_that_runs() {
     bundle.edit(|c| *c = config);
     bundle.run().code(9);
     assert_ne!(bundle.call(words).code, 0, "it does not overwrite");
+}
+
+#[test]
+fn list_shows_more_containers_than_it_may_open_files() {
+    only_kiste!();
+    let bundles: Vec<_> = (0..10).map(|_| Bundle::with_args(&["sleep"])).collect();
+    let state = bundles[0].dir.join("state").display().to_string();
+    for bundle in &bundles {
+        let place = bundle.dir.join("bundle").display().to_string();
+        bundles[0]
+            .host_command(
+                &runtime_path().display().to_string(),
+                &["--root", &state, "create", "--bundle", &place, &bundle.id],
+            )
+            .ok();
+    }
+    let script = format!("ulimit -n 16; exec {} --root {state} list --quiet", runtime_path().display());
+    let output = bundles[0].host_command("sh", &["-c", &script]).ok();
+    assert_eq!((output.lines().len(), output.err.as_str()), (10, ""));
+    for bundle in &bundles {
+        bundles[0].call(&["delete", "--force", &bundle.id]).ok();
+    }
 }

@@ -22,8 +22,9 @@ pub fn state(global: &Global, id: &Id) -> anyhow::Result<u8> {
 /// The directory of state cannot be read.
 pub fn list(global: &Global, arguments: ListArguments) -> anyhow::Result<u8> {
     let mut states = Vec::new();
+    let users = containers::UserNames::read();
     for (id, container) in containers::root(global)?.list()? {
-        match container.and_then(|container| containers::shown(&container, containers::user_name)) {
+        match container.and_then(|container| containers::shown(&container, |uid| users.of(uid))) {
             Ok(state) => states.push(state),
             Err(error) => log::warning(&format!("container \"{id}\" is left out: {error}")),
         }

@@ -56,7 +56,7 @@ pub(super) fn for_each(global: &Global, target: &Target, act: impl Fn(&StateRoot
         Target::Matching(pattern) => pattern,
     };
     let mut outcome = Ok(());
-    for (id, _) in root.list()?.into_iter().filter(|(id, _)| pattern.is_found_in(id)) {
+    for (id, _) in root.list()?.filter(|(id, _)| pattern.is_found_in(id)) {
         if let Err(error) = act(&root, &id) {
             if let Err(earlier) = std::mem::replace(&mut outcome, Err(error)) {
                 log::error(&earlier.to_string());
@@ -89,11 +89,20 @@ pub(super) fn not_running(id: &str) -> Error {
     Error::new(Kind::NotRunning, format!("container not running: \"{id}\""))
 }
 
-/// The user's name in /etc/passwd, or `#UID`. Not asked of the C library: in a static program its answer would come
+/// Names of users by /etc/passwd, or `#UID`. Not asked of the C library: in a static program its answer would come
 /// from shared libraries that need not fit.
-pub(super) fn user_name(uid: u32) -> String {
-    let passwd = std::fs::read_to_string("/etc/passwd").unwrap_or_default();
-    name_in(&passwd, uid).unwrap_or_else(|| format!("#{uid}"))
+pub(super) struct UserNames(String);
+
+impl UserNames {
+    /// Reads the file; without one nobody has a name.
+    pub(super) fn read() -> Self {
+        UserNames(std::fs::read_to_string("/etc/passwd").unwrap_or_default())
+    }
+
+    /// One user's.
+    pub(super) fn of(&self, uid: u32) -> String {
+        name_in(&self.0, uid).unwrap_or_else(|| format!("#{uid}"))
+    }
 }
 
 fn name_in(passwd: &str, uid: u32) -> Option<String> {

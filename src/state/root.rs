@@ -111,11 +111,12 @@ impl StateRoot {
         Container::open(self, id)
     }
 
-    /// All containers by id. One that can't be opened is in the list with its error; one that vanishes meanwhile isn't.
+    /// All containers by id, each opened when its turn comes: a thousand of them at once are more descriptors than a
+    /// process usually may have. One that can't be opened is in the list with its error; one that vanishes meanwhile isn't.
     ///
     /// # Errors
     /// When the root itself can't be read.
-    pub fn list(&self) -> Result<Vec<(String, Result<Container>)>> {
+    pub fn list(&self) -> Result<impl Iterator<Item = (String, Result<Container>)>> {
         // A file position of its own, so that lists don't disturb each other.
         let failed = |errno| Error::refused(format!("cannot read {}", self.path.display())).call("getdents64", errno);
         let directory = open(self.descriptor(), c".", libc::O_RDONLY | libc::O_DIRECTORY, 0).map_err(failed)?;
@@ -130,7 +131,7 @@ impl StateRoot {
             let container = Container::open(self, &id);
             (id, container)
         });
-        Ok(opened.filter(|(_, result)| !matches!(result, Err(error) if error.kind == Kind::NotFound)).collect())
+        Ok(opened.filter(|(_, result)| !matches!(result, Err(error) if error.kind == Kind::NotFound)))
     }
 
     pub(super) fn descriptor(&self) -> i32 {
@@ -206,7 +207,7 @@ mod tests {
         let root = StateRoot::open(Some(&path)).unwrap();
         assert_eq!(std::fs::metadata(&path).unwrap().permissions().mode() & 0o7777, 0o700);
         assert_eq!(root.path(), path);
-        assert!(root.list().unwrap().is_empty());
+        assert!(root.list().unwrap().next().is_none());
 
         for (mode, who) in [(0o757, "everybody"), (0o1777, "everybody"), (0o770, "its group"), (0o1775, "its group")] {
             std::fs::set_permissions(&path, PermissionsExt::from_mode(mode)).unwrap();

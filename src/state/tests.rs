@@ -79,7 +79,7 @@ fn what_is_kept_is_found_again() {
         reserved.keep();
     }
     std::fs::create_dir(scratch.0.join("root/.hidden")).unwrap();
-    let listed = root.list().unwrap();
+    let listed: Vec<_> = root.list().unwrap().collect();
     assert_eq!(listed.iter().map(|(id, _)| id.as_str()).collect::<Vec<_>>(), ["a", "b"]);
     for (id, container) in listed {
         let container = container.unwrap();
