@@ -330,3 +330,35 @@ fn a_label_that_can_not_be_had_is_an_error() {
         }
     }
 }
+
+#[test]
+fn a_tmpfs_without_mode_has_that_of_the_folder_it_hides() {
+    use std::os::unix::fs::PermissionsExt;
+    let bundle = Bundle::with_args(&["stat", "/of-image", "/given", "/new", "/copied"]);
+    for (name, mode) in [("of-image", 0o750), ("given", 0o700), ("copied", 0o711)] {
+        fs::create_dir(bundle.inside(name)).expect("a folder");
+        fs::set_permissions(bundle.inside(name), fs::Permissions::from_mode(mode)).expect("chmod");
+    }
+    bundle.mount("/of-image", "tmpfs", "tmpfs", &["nosuid"]).mount("/given", "tmpfs", "tmpfs", &["mode=1770"]);
+    bundle.mount("/new", "tmpfs", "tmpfs", &[]).mount("/copied", "tmpfs", "tmpfs", &["tmpcopyup"]);
+    let output = bundle.run().ok();
+    let modes: Vec<Value> =
+        output.lines().iter().map(|line| serde_json::from_str::<Value>(line).expect("JSON")["mode"].clone()).collect();
+    // What is new is the kernel's: for everybody, as /tmp.
+    assert_eq!(modes, ["0750", "1770", "1777", "0711"]);
+}
+
+#[test]
+fn hooks_in_the_container_see_its_status_and_make_files_with_care() {
+    let bundle = Bundle::with_args(&["exit", "0"]);
+    for (kind, inside) in [("createContainer", false), ("startContainer", true)] {
+        let path = if inside { "/init".into() } else { harness::reporter_path() };
+        let file = if inside { "/tmp/seen".into() } else { bundle.dir.join("seen") };
+        bundle.set(&format!("/hooks/{kind}"), json!([{ "path": path, "args": ["hook", "hook", file] }]));
+    }
+    bundle.run().ok();
+    for (file, status) in [(bundle.dir.join("seen"), "creating"), (bundle.inside("tmp/seen"), "created")] {
+        let seen: Value = serde_json::from_str(&fs::read_to_string(&file).expect("it ran")).expect("JSON");
+        assert_eq!((&seen["stdin"]["status"], &seen["umask"]), (&json!(status), &json!("0022")), "{}", file.display());
+    }
+}

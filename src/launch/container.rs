@@ -205,14 +205,14 @@ fn launch(
     record: &mut Record,
 ) -> Result<Launched> {
     let version = &making.intent.version;
-    let creating = |pid: i32| state_json(record, version, "creating", pid).to_string().into_bytes();
+    let told = |pid: i32, status: &str| state_json(record, version, status, pid).to_string().into_bytes();
     let meeting = Meeting {
         plan: making.plan,
         slots,
         intent: making.intent,
         helpers: making.helpers.clone(),
         bundle: making.bundle,
-        state_json: &creating,
+        state_json: &told,
         moved: &around.moved,
         scope: &|request, pid| {
             systemd::start_scope(request, pid).map(|started| drop(around.scope.replace(Some(started))))

@@ -41,7 +41,7 @@ fn run(plan: &Plan, intent: &Intent, bundle: &Path, init: OwnedFd, mounts: &RefC
             slots.put(*into, given);
         }
     }
-    let no_state = |_: i32| Vec::new();
+    let no_state = |_: i32, _: &str| Vec::new();
     let moved = RefCell::default();
     let meeting = Meeting {
         plan,

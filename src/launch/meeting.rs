@@ -29,7 +29,7 @@ pub struct Meeting<'a> {
     /// The hooks' working directory.
     pub bundle: &'a std::path::Path,
     /// The state for hooks, from the child's pid.
-    pub state_json: &'a dyn Fn(i32) -> Vec<u8>,
+    pub state_json: &'a dyn Fn(i32, &str) -> Vec<u8>,
     /// Network devices that were moved, to be put back if the container can't be made.
     pub moved: &'a RefCell<Vec<Moved>>,
     /// Moves the child into its systemd scope.
@@ -96,16 +96,16 @@ impl Meeting<'_> {
                 })
             }
             ParentStep::SystemdScope(request) => (self.scope)(request, child.pid),
-            ParentStep::WriteState(slot) => {
-                let file = self.slots.get(*slot).ok_or_else(|| Error::refused("the hooks' state has no file"))?;
-                raw::write(file.as_raw_fd(), &(self.state_json)(child.pid))
+            ParentStep::WriteState { file, status } => {
+                let file = self.slots.get(*file).ok_or_else(|| Error::refused("the hooks' state has no file"))?;
+                raw::write(file.as_raw_fd(), &(self.state_json)(child.pid, status))
                     .map(drop)
                     .map_err(|errno| Error::refused("cannot write the hooks' state").call("write", errno))
             }
             ParentStep::RunHooks { list, .. } => {
                 let hooks = &self.intent.hooks;
                 let hooks = if *list == "prestart" { &hooks.prestart } else { &hooks.create_runtime };
-                run_hooks(&calls(hooks), &(self.state_json)(child.pid), self.bundle)
+                run_hooks(&calls(hooks), &(self.state_json)(child.pid, "creating"), self.bundle)
             }
         }
     }

@@ -144,6 +144,7 @@ fn clone(
         image: image.as_ref(),
         outcome: -1,
         chosen: 0,
+        made: None,
         words: [0; WORDS],
     };
     let ours = ours.as_raw_fd();

@@ -86,8 +86,12 @@ pub fn place(story: &mut Story<'_>, mount: &Mount, tree: Slot) {
     let protected = matches!(mount.destination.as_str(), "/proc" | "/sys" | "/dev");
     let missing = if options.bind.is_some() { Missing::Like(tree) } else { Missing::Directory };
     let target = ensure(story, &mount.destination, missing, protected || options.destination_nofollow, &mount.origin);
-    if options.copy_up {
+    // As runc and crun do: /run stays what the image's author made it, and is no second /tmp.
+    let is_tmpfs = options.bind.is_none() && mount.fstype.as_deref() == Some("tmpfs");
+    if options.copy_up || is_tmpfs && !options.data.iter().any(|(key, _)| key == "mode") {
         story.step(Operation::InheritMode { from: target, to: tree }, &mount.origin);
+    }
+    if options.copy_up {
         story.step(Operation::CopyUp { from: target, to: tree }, &mount.origin);
     }
     story.step(Operation::Attach { tree, target }, &mount.origin);

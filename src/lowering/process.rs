@@ -6,7 +6,7 @@ use crate::cgroup::CgroupPlan;
 use crate::error::{Error, Result};
 use crate::intent::{Hook, NamespaceKind, Numbers, Process};
 use crate::plan::arena::{HookEntry, Range};
-use crate::plan::{Barrier, Open, Operation, ParentStep};
+use crate::plan::{Barrier, Open, Operation, ParentStep, Slot};
 
 /// SIGPIPE: Rust's start-up ignores it, and an ignored signal stays ignored over execve.
 const SIGPIPE: i32 = libc::SIGPIPE;
@@ -117,24 +117,35 @@ pub fn runtime_hooks(story: &mut Story<'_>) -> Result<()> {
             story.at_barrier(Barrier::Hooks, step, &first.origin);
         }
     }
-    if !hooks.create_container.is_empty() || !hooks.start_container.is_empty() {
-        let into = story.slot();
-        story.open(Open::StateFile { into }, &OWN);
-        story.at_barrier(Barrier::Hooks, ParentStep::WriteState(into), &OWN);
-        story.state_file = Some(into);
+    if !hooks.create_container.is_empty() {
+        story.creating_state = Some(state_file(story, "creating"));
+    }
+    if !hooks.start_container.is_empty() {
+        story.created_state = Some(state_file(story, "created"));
     }
     Ok(())
+}
+
+/// The state as the child's hooks read it; only the parent knows the pid in it.
+fn state_file(story: &mut Story<'_>, status: &'static str) -> Slot {
+    let file = story.slot();
+    story.open(Open::StateFile { into: file }, &OWN);
+    story.at_barrier(Barrier::Hooks, ParentStep::WriteState { file, status }, &OWN);
+    file
 }
 
 /// Child: waits for the runtime's hooks, then runs createContainer's in the container's namespaces.
 pub fn container_hooks(story: &mut Story<'_>) -> Result<()> {
     story.wait(Barrier::Hooks);
-    spawn(story, &story.request.intent.hooks.create_container)
+    let hooks = &story.request.intent.hooks.create_container;
+    let Some(state) = story.creating_state else { return Ok(()) };
+    // The child makes its files without a mask; a hook is a program like any other.
+    story.own(Operation::Umask(0o022));
+    spawn(story, hooks, state)
 }
 
-fn spawn(story: &mut Story<'_>, hooks: &[Hook]) -> Result<()> {
+fn spawn(story: &mut Story<'_>, hooks: &[Hook], state: Slot) -> Result<()> {
     for hook in hooks {
-        let Some(state) = story.state_file else { return Err(Error::input("hooks without state").at(&hook.origin)) };
         let arena = &mut story.plan.arena;
         let path = arena.text(&hook.path);
         let arguments = arena.list(&hook.args);
@@ -257,7 +268,7 @@ pub fn check(story: &mut Story<'_>) -> Result<()> {
 pub fn handover(story: &mut Story<'_>) -> Result<()> {
     let (Some(process), Some((candidates, environment))) = (process(story), story.handover) else { return Ok(()) };
     let from = 3 + story.request.preserved;
-    let state = story.state_file.filter(|_| !story.request.intent.hooks.start_container.is_empty());
+    let state = story.created_state;
     let mut early = false;
     let gate = story.request.gated.then(|| (story.slot(), story.slot()));
     if let Some((gate, outcome)) = gate {
@@ -292,5 +303,8 @@ pub fn handover(story: &mut Story<'_>) -> Result<()> {
 
 /// Child: startContainer hooks, inside, right before the payload.
 fn start_hooks(story: &mut Story<'_>) -> Result<()> {
-    spawn(story, &story.request.intent.hooks.start_container)
+    match story.created_state {
+        Some(state) => spawn(story, &story.request.intent.hooks.start_container, state),
+        None => Ok(()),
+    }
 }

@@ -108,8 +108,10 @@ pub struct Story<'a> {
     pub console: Option<Slot>,
     /// The terminal's peer.
     pub terminal: Option<Slot>,
-    /// The memfd with the state that hooks read.
-    pub state_file: Option<Slot>,
+    /// The memfd with the state that createContainer hooks read: `creating`.
+    pub creating_state: Option<Slot>,
+    /// The memfd with the state that startContainer hooks read: `created`.
+    pub created_state: Option<Slot>,
     /// The number of the mount in hand.
     pub mount: usize,
     /// Trees of host paths that were cloned before an empty root hid them, by the mount's number.
@@ -158,7 +160,8 @@ impl<'a> Story<'a> {
             proc: None,
             console: None,
             terminal: None,
-            state_file: None,
+            creating_state: None,
+            created_state: None,
             mount: 0,
             early: BTreeMap::new(),
             filled: Vec::new(),

@@ -90,7 +90,7 @@ fn file_operation(plan: &Plan, operation: Op) -> String {
         }
         Op::CopyUp { from, .. } => format!("copy what the image has in {} into the new tmpfs", mount_point(plan, from)),
         Op::InheritMode { from, .. } => {
-            format!("give the new tmpfs the mode of the image's {}", mount_point(plan, from))
+            format!("give the new tmpfs the mode of the image's {}, if it was there", mount_point(plan, from))
         }
         Op::Directory { name, .. } => format!("make directory {}", show(name)),
         Op::Node { at, name, mode, device } => node(plan, at, &show(name), mode, device),
@@ -370,7 +370,7 @@ pub fn parent_step(plan: &Plan, step: &ParentStep) -> String {
         ParentStep::SystemdScope(request) => {
             request.steps().into_iter().map(|step| step.text).collect::<Vec<_>>().join("; ")
         }
-        ParentStep::WriteState(_) => "write the state that the child's hooks read".into(),
+        ParentStep::WriteState { status, .. } => format!("write the state that the child's hooks read: {status}"),
         ParentStep::RunHooks { list, count: 1 } => format!("run the {list} hook"),
         ParentStep::RunHooks { list, count } => format!("run the {count} {list} hooks"),
     }

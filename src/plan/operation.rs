@@ -228,7 +228,8 @@ pub enum Operation {
         /// The tmpfs.
         to: Slot,
     },
-    /// *Deciding.* The mode of the directory in the root becomes the tmpfs root's mode.
+    /// *Deciding.* The mode of the directory in the root becomes the tmpfs root's mode; one that the `Ensure` before it made
+    /// has none to give.
     InheritMode {
         /// The mount point.
         from: Slot,

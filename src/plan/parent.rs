@@ -126,8 +126,13 @@ pub enum ParentStep {
     },
     /// Moves the child into a systemd scope.
     SystemdScope(Box<ScopeRequest>),
-    /// Writes the state into the memfd that the child's hooks read.
-    WriteState(Slot),
+    /// Writes the state into a memfd that the child's hooks read.
+    WriteState {
+        /// The memfd.
+        file: Slot,
+        /// The status it tells: `creating` or `created`.
+        status: &'static str,
+    },
     /// Runs the hooks of a list in the runtime's namespaces.
     RunHooks {
         /// `prestart` or `createRuntime`.

@@ -68,6 +68,7 @@ impl Walk {
 
 impl Child<'_> {
     pub(super) fn ensure(&mut self, root: Slot, path: Text, missing: Missing, nofollow: bool, into: Slot) -> Done {
+        self.made = None;
         let root = self.slot(root)?;
         let path = self.arena.c_str(path);
         let flags = if nofollow { abi::O_PATH | abi::O_NOFOLLOW } else { abi::O_PATH };
@@ -79,6 +80,7 @@ impl Child<'_> {
                     Missing::File => false,
                     Missing::Like(tree) => self.is_directory(self.slot(tree)?)?,
                 };
+                self.made = Some(into);
                 self.make(root, path, directory)?
             }
             Err(errno) => return fail(Call::Open, errno),
@@ -237,6 +239,9 @@ impl Child<'_> {
     }
 
     pub(super) fn inherit_mode(&self, from: Slot, to: Slot) -> Done {
+        if self.made == Some(from) {
+            return Ok(());
+        }
         let status = raw::statx(self.slot(from)?, c"", abi::AT_EMPTY_PATH).named(Call::Statx)?;
         let to = raw::openat(self.slot(to)?, c".", abi::O_RDONLY | abi::O_DIRECTORY | abi::O_CLOEXEC, 0)
             .named(Call::Open)?;

@@ -47,6 +47,8 @@ pub struct Child<'a> {
     pub outcome: i32,
     /// The candidate that `FindExecutable` chose.
     pub chosen: usize,
+    /// The mount point that the latest `Ensure` had to make.
+    pub made: Option<Slot>,
     /// The kernel's words about the failure.
     pub words: [u8; WORDS],
 }

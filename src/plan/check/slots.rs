@@ -124,7 +124,7 @@ fn parent_uses(plan: &Plan, slots: &mut [State]) -> Result<()> {
             ParentStep::Idmap { tree, .. } if slots.get(tree.0 as usize) != Some(&State::Filled) => {
                 return Err(defect(0, "the parent maps the ids of a tree that it has not opened"));
             }
-            ParentStep::WriteState(slot) | ParentStep::MoveDevice { namespace: Some(slot), .. } => {
+            ParentStep::WriteState { file: slot, .. } | ParentStep::MoveDevice { namespace: Some(slot), .. } => {
                 take(slots, 0, *slot)?
             }
             _ => {}
