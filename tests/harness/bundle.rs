@@ -42,7 +42,8 @@ impl Bundle {
             fs::create_dir(rootfs.join(part)).expect("a folder in the new root file system");
         }
         super::copy_program(&super::reporter_path(), &rootfs.join("init"));
-        let runtime = Runtime { dir: dir.clone(), root: dir.join("state"), options: Vec::new() };
+        let program = super::runtime_path();
+        let runtime = Runtime { program, dir: dir.clone(), root: dir.join("state"), options: Vec::new() };
         let config = Mutex::new(default_config(&id, host::is_root()));
         let bundle = Bundle { dir, id, runtime, config, create: Mutex::new(None), files: AtomicUsize::new(0) };
         bundle.args(words);

@@ -120,6 +120,8 @@ pub fn wait_until(what: &str, mut is_so: impl FnMut() -> bool) {
 /// The runtime with its own `--root`.
 #[derive(Clone, Debug)]
 pub struct Runtime {
+    /// The program.
+    pub program: PathBuf,
     /// Folder of the output files, and working directory.
     pub dir: PathBuf,
     /// The state directory.
@@ -131,7 +133,7 @@ pub struct Runtime {
 impl Runtime {
     /// A command line of the runtime, for tests that set more on it.
     pub fn command(&self, words: &[&str]) -> Command {
-        let mut command = Command::new(super::runtime_path());
+        let mut command = Command::new(&self.program);
         command.arg("--root").arg(&self.root).args(&self.options).args(words).current_dir(&self.dir);
         command.stdin(Stdio::null()).env_remove("NOTIFY_SOCKET").env_remove("LISTEN_FDS").env_remove("LISTEN_PID");
         command
