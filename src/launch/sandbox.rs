@@ -34,7 +34,7 @@ pub fn run(plan: &Plan, intent: &Intent, consumed: &[i32]) -> Result<i32> {
         intent,
         helpers: None,
         bundle: Path::new("/"),
-        state_json: &|_| Vec::new(),
+        state_json: &|_, _| Vec::new(),
         scope: &|_, _| Ok(()),
         moved: &RefCell::new(Vec::new()),
     };
