@@ -24,12 +24,14 @@
 //! | [`network`] | network devices into a container's namespace, by netlink | `kernel` |
 //! | [`resctrl`] | groups of the resource control file system (Intel RDT) | `kernel` |
 //! | [`seccomp`] | a profile → one BPF program for all ABIs of the machine | `kernel` |
+//! | [`checkpoint`] | processes to files and back: what CRIU must be told, is asked before and checked after | `kernel` |
 //! | [`state`] | directory, lock, record and gate of each container; identity of its process | `kernel`, `time` |
 //! | [`kernel`] | raw system calls, kernel structures, owned descriptors: the only `unsafe` | nothing |
 //! | [`log`], [`time`] | text and JSON lines as callers parse them; times as they are written there | nothing |
 //! | [`error`] | the one error people see: what, where in the input, which call, errno, what would help | nothing |
 //!
-//! Every room may use [`error`]. The services `cgroup`, `network`, `resctrl`, `seccomp` and `state` do not know each other.
+//! Every room may use [`error`]. The services `cgroup`, `network`, `resctrl`, `seccomp`, `checkpoint` and `state` do not know
+//! each other.
 //!
 //! # Policy
 //!
@@ -44,6 +46,7 @@
 #![warn(missing_docs)]
 
 pub mod cgroup;
+pub mod checkpoint;
 pub mod cli;
 pub mod error;
 pub mod host;

@@ -34,13 +34,16 @@ const MAY_USE: &[(&str, &[&str])] = &[
     // A plan holds the control group's plan, and the verifier runs the seccomp program over the calls still to come.
     ("plan", &["cgroup", "seccomp", "resctrl", "kernel", "error"]),
     // The runtime's own hooks and the record's annotations pass through launch as the input has them.
-    ("launch", &["intent", "plan", "cgroup", "seccomp", "network", "resctrl", "state", "kernel", "log", "error"]),
+    (
+        "launch",
+        &["intent", "plan", "cgroup", "seccomp", "network", "resctrl", "checkpoint", "state", "kernel", "log", "error"],
+    ),
     ("cgroup", &["kernel", "error"]),
     ("seccomp", &["kernel", "error"]),
     ("network", &["kernel", "error"]),
     ("resctrl", &["kernel", "error"]),
     ("state", &["kernel", "time", "error"]),
-    ("checkpoint", &["intent", "plan", "state", "launch", "kernel", "error"]),
+    ("checkpoint", &["kernel", "error"]),
     ("guest", &["intent", "state", "kernel", "error"]),
     ("sandbox", &["intent", "state", "kernel", "error"]),
     ("kernel", &["error"]),

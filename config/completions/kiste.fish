@@ -56,6 +56,8 @@ complete -c kiste -n "__fish_kiste_needs_command" -f -a "pause" -d 'Stop all pro
 complete -c kiste -n "__fish_kiste_needs_command" -f -a "resume" -d 'Let the processes of a paused container go on'
 complete -c kiste -n "__fish_kiste_needs_command" -f -a "update" -d 'Change the limits of a container'
 complete -c kiste -n "__fish_kiste_needs_command" -f -a "mounts" -d 'Add mounts to a running container, or remove them'
+complete -c kiste -n "__fish_kiste_needs_command" -f -a "checkpoint" -d 'Save the processes of a running container as files'
+complete -c kiste -n "__fish_kiste_needs_command" -f -a "restore" -d 'Make a container from a checkpoint'
 complete -c kiste -n "__fish_kiste_needs_command" -f -a "events" -d 'Print a container\'s resource usage and out-of-memory events'
 complete -c kiste -n "__fish_kiste_needs_command" -f -a "explain" -d 'Print what run or create would do, and do nothing'
 complete -c kiste -n "__fish_kiste_needs_command" -f -a "spec" -d 'Write a configuration to start from'
@@ -139,6 +141,57 @@ complete -c kiste -n "__fish_kiste_using_subcommand update" -l l3-cache-schema -
 complete -c kiste -n "__fish_kiste_using_subcommand update" -l mem-bw-schema -d 'Share of memory bandwidth (Intel RDT), like MB:0=20;1=70' -r
 complete -c kiste -n "__fish_kiste_using_subcommand update" -s h -l help -d 'Print help (see more with \'--help\')'
 complete -c kiste -n "__fish_kiste_using_subcommand mounts" -s h -l help -d 'Print help (see more with \'--help\')'
+complete -c kiste -n "__fish_kiste_using_subcommand checkpoint" -l image-path -d 'The directory of the checkpoint\'s images' -r
+complete -c kiste -n "__fish_kiste_using_subcommand checkpoint" -l work-path -d 'The directory of CRIU\'s log and temporary files' -r
+complete -c kiste -n "__fish_kiste_using_subcommand checkpoint" -l manage-cgroups-mode -d 'What CRIU does with the container\'s control groups' -r -f -a "soft\t''
+full\t''
+strict\t''
+ignore\t''"
+complete -c kiste -n "__fish_kiste_using_subcommand checkpoint" -l empty-ns -d 'Leave the contents of this namespace (network) out' -r
+complete -c kiste -n "__fish_kiste_using_subcommand checkpoint" -l network-lock -d 'How packets are kept from connections meanwhile' -r -f -a "iptables\t''
+nftables\t''
+skip\t''"
+complete -c kiste -n "__fish_kiste_using_subcommand checkpoint" -l parent-path -d 'Save only what has changed since the images in DIR' -r
+complete -c kiste -n "__fish_kiste_using_subcommand checkpoint" -l status-fd -d 'Write a NUL to descriptor N once pages can be asked for' -r
+complete -c kiste -n "__fish_kiste_using_subcommand checkpoint" -l page-server -d 'Send memory to the page server there' -r
+complete -c kiste -n "__fish_kiste_using_subcommand checkpoint" -l tcp-established -d 'Established TCP connections are part of the checkpoint'
+complete -c kiste -n "__fish_kiste_using_subcommand checkpoint" -l tcp-close -d 'TCP connections come back closed'
+complete -c kiste -n "__fish_kiste_using_subcommand checkpoint" -l ext-unix-sk -d 'Unix sockets may have their other end outside the container'
+complete -c kiste -n "__fish_kiste_using_subcommand checkpoint" -l shell-job -d 'The container uses the terminal of its caller'
+complete -c kiste -n "__fish_kiste_using_subcommand checkpoint" -l lazy-pages -d 'Memory is fetched when it is needed, by criu lazy-pages on the restoring side'
+complete -c kiste -n "__fish_kiste_using_subcommand checkpoint" -l file-locks -d 'File locks are part of the checkpoint'
+complete -c kiste -n "__fish_kiste_using_subcommand checkpoint" -l auto-dedup -d 'Remove pages from earlier images that a later one has'
+complete -c kiste -n "__fish_kiste_using_subcommand checkpoint" -l pre-dump -d 'Save memory only, and let the container run'
+complete -c kiste -n "__fish_kiste_using_subcommand checkpoint" -l leave-running -d 'Let the container run afterwards'
+complete -c kiste -n "__fish_kiste_using_subcommand checkpoint" -l tcp-skip-in-flight -d 'Leave TCP connections out that are being made'
+complete -c kiste -n "__fish_kiste_using_subcommand checkpoint" -l link-remap -d 'Files that are open and have no name any more get one meanwhile'
+complete -c kiste -n "__fish_kiste_using_subcommand checkpoint" -s h -l help -d 'Print help (see more with \'--help\')'
+complete -c kiste -n "__fish_kiste_using_subcommand restore" -s b -l bundle -d 'The directory with config.json and the root file system' -r
+complete -c kiste -n "__fish_kiste_using_subcommand restore" -l console-socket -d 'Send the terminal\'s file descriptor to this AF_UNIX socket' -r
+complete -c kiste -n "__fish_kiste_using_subcommand restore" -l pid-file -d 'Write the process id of the container\'s first process to FILE' -r
+complete -c kiste -n "__fish_kiste_using_subcommand restore" -l image-path -d 'The directory of the checkpoint\'s images' -r
+complete -c kiste -n "__fish_kiste_using_subcommand restore" -l work-path -d 'The directory of CRIU\'s log and temporary files' -r
+complete -c kiste -n "__fish_kiste_using_subcommand restore" -l manage-cgroups-mode -d 'What CRIU does with the container\'s control groups' -r -f -a "soft\t''
+full\t''
+strict\t''
+ignore\t''"
+complete -c kiste -n "__fish_kiste_using_subcommand restore" -l empty-ns -d 'Leave the contents of this namespace (network) out' -r
+complete -c kiste -n "__fish_kiste_using_subcommand restore" -l network-lock -d 'How packets are kept from connections meanwhile' -r -f -a "iptables\t''
+nftables\t''
+skip\t''"
+complete -c kiste -n "__fish_kiste_using_subcommand restore" -l lsm-profile -d 'A label for the processes instead of the saved one' -r
+complete -c kiste -n "__fish_kiste_using_subcommand restore" -l lsm-mount-context -d 'An SELinux label for mounts instead of the saved one' -r
+complete -c kiste -n "__fish_kiste_using_subcommand restore" -s d -l detach -d 'Return as soon as the container runs'
+complete -c kiste -n "__fish_kiste_using_subcommand restore" -l no-subreaper -d 'Accepted for compatibility; kiste never needs a subreaper'
+complete -c kiste -n "__fish_kiste_using_subcommand restore" -l no-pivot -d 'Accepted for compatibility; CRIU changes the root in its own way'
+complete -c kiste -n "__fish_kiste_using_subcommand restore" -l tcp-established -d 'Established TCP connections are part of the checkpoint'
+complete -c kiste -n "__fish_kiste_using_subcommand restore" -l tcp-close -d 'TCP connections come back closed'
+complete -c kiste -n "__fish_kiste_using_subcommand restore" -l ext-unix-sk -d 'Unix sockets may have their other end outside the container'
+complete -c kiste -n "__fish_kiste_using_subcommand restore" -l shell-job -d 'The container uses the terminal of its caller'
+complete -c kiste -n "__fish_kiste_using_subcommand restore" -l lazy-pages -d 'Memory is fetched when it is needed, by criu lazy-pages on the restoring side'
+complete -c kiste -n "__fish_kiste_using_subcommand restore" -l file-locks -d 'File locks are part of the checkpoint'
+complete -c kiste -n "__fish_kiste_using_subcommand restore" -l auto-dedup -d 'Remove pages from earlier images that a later one has'
+complete -c kiste -n "__fish_kiste_using_subcommand restore" -s h -l help -d 'Print help (see more with \'--help\')'
 complete -c kiste -n "__fish_kiste_using_subcommand events" -l interval -d 'Time between two statistics, like 5s, 500ms or 1m30s; 5s if not given' -r
 complete -c kiste -n "__fish_kiste_using_subcommand events" -l stats -d 'Print the statistics once and exit'
 complete -c kiste -n "__fish_kiste_using_subcommand events" -s h -l help -d 'Print help (see more with \'--help\')'

@@ -2,6 +2,7 @@
 //! paths are as given.
 
 use super::words::Id;
+use crate::checkpoint::Wishes;
 use crate::intent::from_oci::Unknown;
 use crate::log;
 use std::ffi::OsString;
@@ -114,6 +115,10 @@ pub enum Command {
     Update(Box<UpdateArguments>),
     /// `mounts`.
     Mounts(MountsArguments),
+    /// `checkpoint`.
+    Checkpoint(Box<CheckpointArguments>),
+    /// `restore`.
+    Restore(Box<RestoreArguments>),
     /// `events`.
     Events(EventsArguments),
     /// `bwrap`: its own words.
@@ -322,6 +327,52 @@ pub struct EventsArguments {
     pub interval: Duration,
     /// `--stats`: once.
     pub once: bool,
+}
+
+/// The arguments of checkpoint.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct CheckpointArguments {
+    /// The container.
+    pub id: Id,
+    /// `--image-path`.
+    pub image_path: PathBuf,
+    /// `--work-path`.
+    pub work_path: Option<PathBuf>,
+    /// `--parent-path`: relative to the images.
+    pub parent_path: Option<PathBuf>,
+    /// `--pre-dump`.
+    pub pre_dump: bool,
+    /// `--leave-running`.
+    pub leave_running: bool,
+    /// `--status-fd`.
+    pub status_fd: Option<i32>,
+    /// The other options.
+    pub wishes: Wishes,
+}
+
+/// The arguments of restore.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct RestoreArguments {
+    /// The new container.
+    pub id: Id,
+    /// `--bundle`.
+    pub bundle: PathBuf,
+    /// `--image-path`.
+    pub image_path: PathBuf,
+    /// `--work-path`.
+    pub work_path: Option<PathBuf>,
+    /// `--console-socket`.
+    pub console_socket: Option<PathBuf>,
+    /// `--pid-file`.
+    pub pid_file: Option<PathBuf>,
+    /// `--detach`.
+    pub detach: bool,
+    /// `--lsm-profile`: `apparmor:NAME` or `selinux:LABEL`.
+    pub lsm_profile: Option<String>,
+    /// `--lsm-mount-context`.
+    pub lsm_mount_context: Option<String>,
+    /// The other options.
+    pub wishes: Wishes,
 }
 
 /// The arguments of spec.

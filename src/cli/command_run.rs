@@ -159,20 +159,20 @@ pub(super) fn explained(global: &Global, arguments: &RunArguments, prepared: &Pr
     plan(global, arguments, prepared, stay, None)
 }
 
-fn warn(made: &Made) {
+pub(super) fn warn(made: &Made) {
     for warning in &made.warnings {
         crate::log::warning(warning);
     }
 }
 
-fn wait(made: &mut Made, notify: Option<Proxy>, blocked: &Blocked) -> Result<i32> {
+pub(super) fn wait(made: &mut Made, notify: Option<Proxy>, blocked: &Blocked) -> Result<i32> {
     let console = made.launched.terminal.take().map(Console::new).transpose()?;
     let same_session = false;
     Foreground { init: &made.launched.init, console, notify, same_session }.wait(blocked)
 }
 
 /// What is left of a container that `run` waited for.
-fn end(prepared: &Prepared, made: Made) -> Result<()> {
+pub(super) fn end(prepared: &Prepared, made: Made) -> Result<()> {
     let _guard = made.container.lock()?;
     // Processes without a pid namespace of their own outlive the first; a failed start leaves the first itself.
     made.group.kill(libc::SIGKILL)?;

@@ -2,12 +2,14 @@
 
 pub mod arguments;
 mod command_bwrap;
+mod command_checkpoint;
 mod command_control;
 mod command_events;
 mod command_exec;
 mod command_explain;
 mod command_features;
 mod command_mounts;
+mod command_restore;
 mod command_run;
 pub mod command_spec;
 mod command_state;
@@ -18,6 +20,7 @@ mod normalise;
 pub mod options;
 pub mod output;
 mod parse;
+mod parse_checkpoint;
 mod pattern;
 mod prepare;
 mod surroundings;
@@ -63,6 +66,8 @@ pub fn run(global: &Global, command: Command) -> anyhow::Result<u8> {
         Command::Start(id) => command_run::start(global, &id),
         Command::Exec(arguments) => command_exec::run(global, &arguments),
         Command::Bwrap(words) => command_bwrap::run(&words),
+        Command::Checkpoint(arguments) => command_checkpoint::run(global, &arguments),
+        Command::Restore(arguments) => command_restore::run(global, &arguments),
         Command::Explain(arguments) => command_explain::run(global, &arguments),
     }
 }

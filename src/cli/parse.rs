@@ -4,7 +4,7 @@
 use super::arguments::*;
 use super::pattern::Pattern;
 use super::words::{self, Id};
-use super::{Exit, normalise, options};
+use super::{Exit, normalise, options, parse_checkpoint};
 use crate::error::{Error, Origin, Result};
 use crate::intent::from_oci::Unknown;
 use crate::log;
@@ -176,6 +176,8 @@ fn command(name: &str, global: &Global, matches: &ArgMatches) -> Result<Command>
             interval: checked(matches, "interval", words::duration)?.unwrap_or(Duration::from_secs(5)),
             once: matches.get_flag("stats"),
         }),
+        "checkpoint" => Command::Checkpoint(Box::new(parse_checkpoint::checkpoint(matches)?)),
+        "restore" => Command::Restore(Box::new(parse_checkpoint::restore(matches)?)),
         "spec" => Command::Spec(SpecArguments {
             bundle: path(matches, "bundle").unwrap_or_else(|| ".".into()),
             file: path(matches, "file"),
@@ -333,7 +335,7 @@ fn target(matches: &ArgMatches) -> Result<Target> {
     Ok(Target::One(id(matches)?))
 }
 
-fn id(matches: &ArgMatches) -> Result<Id> {
+pub(super) fn id(matches: &ArgMatches) -> Result<Id> {
     match text(matches, "ID")? {
         Some(word) => Id::new(word),
         None => Err(Error::input("a container ID is missing")),
@@ -348,15 +350,15 @@ fn raw<'m>(matches: &'m ArgMatches, name: &str) -> Option<&'m OsStr> {
     matches.get_one::<OsString>(name).map(OsString::as_os_str)
 }
 
-fn all(matches: &ArgMatches, name: &str) -> Vec<OsString> {
+pub(super) fn all(matches: &ArgMatches, name: &str) -> Vec<OsString> {
     matches.get_many::<OsString>(name).map(|words| words.cloned().collect()).unwrap_or_default()
 }
 
-fn path(matches: &ArgMatches, name: &str) -> Option<PathBuf> {
+pub(super) fn path(matches: &ArgMatches, name: &str) -> Option<PathBuf> {
     raw(matches, name).map(PathBuf::from)
 }
 
-fn choice<'m>(matches: &'m ArgMatches, name: &str) -> Option<&'m str> {
+pub(super) fn choice<'m>(matches: &'m ArgMatches, name: &str) -> Option<&'m str> {
     matches.get_one::<String>(name).map(String::as_str)
 }
 
@@ -370,11 +372,15 @@ fn place(name: &'static str) -> Origin {
     if operand { Origin::fixed(name) } else { Origin::found(format!("--{name}")) }
 }
 
-fn text<'m>(matches: &'m ArgMatches, name: &'static str) -> Result<Option<&'m str>> {
+pub(super) fn text<'m>(matches: &'m ArgMatches, name: &'static str) -> Result<Option<&'m str>> {
     raw(matches, name).map(|word| utf8(word, name)).transpose()
 }
 
-fn checked<T>(matches: &ArgMatches, name: &'static str, read: impl Fn(&str) -> Result<T>) -> Result<Option<T>> {
+pub(super) fn checked<T>(
+    matches: &ArgMatches,
+    name: &'static str,
+    read: impl Fn(&str) -> Result<T>,
+) -> Result<Option<T>> {
     text(matches, name)?.map(|word| read(word).map_err(|error| error.at(&place(name)))).transpose()
 }
 

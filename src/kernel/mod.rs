@@ -10,6 +10,7 @@ pub mod own_image;
 pub mod owned;
 pub mod parent;
 pub mod raw;
+pub mod service;
 pub mod spawn;
 pub mod strings;
 pub mod timings;

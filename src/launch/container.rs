@@ -16,6 +16,7 @@ use crate::cgroup::systemd::{self, Scope, ScopeRequest};
 use crate::cgroup::{self, Created, Group};
 use crate::error::{Error, Result};
 use crate::intent::Intent;
+use crate::kernel::raw;
 use crate::network::Moved;
 use crate::plan::{Open, Plan};
 use crate::resctrl;
@@ -83,17 +84,7 @@ pub fn state_json(record: &Record, version: &str, status: &str, pid: i32) -> ser
 /// Whatever failed; poststop hooks have run if others had, and nothing is left.
 pub fn make(mut reserved: Reserved, making: &Making<'_>) -> Result<Made> {
     let plan = making.plan;
-    let rootfs = making.intent.root.path.clone();
-    let mut record = Record::creating(reserved.id(), making.bundle.to_owned(), rootfs, making.owner)?;
-    record.annotations = making.intent.annotations.clone();
-    record.console = making.intent.process.as_ref().is_some_and(|process| process.terminal);
-    record.seccomp_notify = making.intent.seccomp.as_ref().is_some_and(|profile| profile.listener_path.is_some());
-    record.extra = serde_json::json!({ "steps": plan.child.len() });
-    if let Some((request, _)) = &plan.resctrl {
-        record.extra[RESCTRL] = json_of(&request.planned())?;
-    }
-    let planned = plan.cgroup.as_ref().map(Group::planned).or(plan.scope().map(ScopeRequest::planned));
-    record.cgroup = group_value(planned.as_ref())?;
+    let mut record = first_record(reserved.id(), making)?;
     let mut slots = Slots::new(plan);
     let gate = if making.gated { Some(reserved.make_gate()?) } else { None };
     begin(Work::Open);
@@ -152,17 +143,56 @@ fn put_back(moved: Vec<Moved>) {
     }
 }
 
+/// What is recorded before anything is made.
+pub(super) fn first_record(id: &str, making: &Making<'_>) -> Result<Record> {
+    let (plan, intent) = (making.plan, making.intent);
+    let mut record = Record::creating(id, making.bundle.to_owned(), intent.root.path.clone(), making.owner)?;
+    record.annotations = intent.annotations.clone();
+    record.console = intent.process.as_ref().is_some_and(|process| process.terminal);
+    record.seccomp_notify = intent.seccomp.as_ref().is_some_and(|profile| profile.listener_path.is_some());
+    record.extra = serde_json::json!({ "steps": plan.child.len() });
+    if !record.console {
+        record.extra["stdio"] = serde_json::json!([0, 1, 2].map(standard_file));
+    }
+    if let Some((request, _)) = &plan.resctrl {
+        record.extra[RESCTRL] = json_of(&request.planned())?;
+    }
+    let planned = plan.cgroup.as_ref().map(Group::planned).or(plan.scope().map(ScopeRequest::planned));
+    record.cgroup = group_value(planned.as_ref())?;
+    Ok(record)
+}
+
+/// What a descriptor that the container inherits is, as /proc names it: a checkpoint leaves pipes and sockets out, and a
+/// restore has to know where the new ones go.
+fn standard_file(descriptor: i32) -> String {
+    let name = std::fs::read_link(format!("/proc/self/fd/{descriptor}"));
+    name.map(|name| name.to_string_lossy().into_owned()).unwrap_or_default()
+}
+
+/// The binds by the kernel's numbers of their mounts, for a checkpoint: those stay what they are, whatever the container
+/// does to its paths. The parent's descriptors are the child's mounts.
+fn binds(plan: &Plan, slots: &Slots) -> serde_json::Value {
+    let number = |slot| {
+        let tree = slots.get(slot)?;
+        raw::statx(tree.as_raw_fd(), c"", libc::AT_EMPTY_PATH).ok().map(|status| status.stx_mnt_id)
+    };
+    let known = |bind: crate::plan::binds::Bind<'_>| {
+        number(bind.tree).map(|mount| serde_json::json!({ "path": bind.path, "mount": mount }))
+    };
+    plan.binds().into_iter().filter_map(known).collect()
+}
+
 /// Where [`Record::extra`] keeps the resource control group.
 pub const RESCTRL: &str = "resctrl";
 
 /// The resource control group that the plan asks for.
-fn resource_control(plan: &Plan) -> Result<Option<resctrl::Made>> {
+pub(super) fn resource_control(plan: &Plan) -> Result<Option<resctrl::Made>> {
     let Some((request, place)) = &plan.resctrl else { return Ok(None) };
     let placed = |error: Error| plan.origin(*place).map_or(error.clone(), |place| error.at(place));
     resctrl::create(request).map(Some).map_err(placed)
 }
 
-fn group_value(group: Option<&Group>) -> Result<serde_json::Value> {
+pub(super) fn group_value(group: Option<&Group>) -> Result<serde_json::Value> {
     group.map_or(Ok(serde_json::Value::Null), json_of)
 }
 
@@ -234,10 +264,11 @@ fn launch(
     if let Some(scope) = &*around.scope.borrow() {
         record.cgroup = group_value(Some(&scope.group))?;
     }
+    record.extra["binds"] = binds(making.plan, slots);
     let finished = finish(reserved, making, record, &launched).and_then(|()| launched.release());
     if finished.is_err() {
-        let _ = crate::kernel::raw::pidfd_send_signal(launched.init.pidfd.as_raw_fd(), libc::SIGKILL);
-        let _ = crate::kernel::raw::wait4(launched.init.pid, libc::__WALL);
+        let _ = raw::pidfd_send_signal(launched.init.pidfd.as_raw_fd(), libc::SIGKILL);
+        let _ = raw::wait4(launched.init.pid, libc::__WALL);
     }
     finished.map(|()| launched)
 }

@@ -123,6 +123,28 @@ pub fn calls(hooks: &[Hook]) -> Vec<HookCall> {
     hooks.iter().map(call).collect()
 }
 
+/// The same step for a container that CRIU makes: its own user namespace is not there yet, one with the same maps is, or
+/// it is joined.
+///
+/// # Errors
+/// The file system has no idmapped mounts, or the maps can't be written.
+pub(super) fn idmap_tree(plan: &Plan, slots: &Slots, tree: &OwnedFd, step: &ParentStep) -> Result<()> {
+    let ParentStep::Idmap { recursive, users, groups, .. } = step else { return Ok(()) };
+    let joined = plan.opens.iter().find_map(|(open, _)| match open {
+        crate::plan::Open::Namespace { flag, into, .. } if *flag == libc::CLONE_NEWUSER as u64 => slots.get(*into),
+        _ => None,
+    });
+    let own = plan.barriers.iter().flat_map(|(_, steps)| steps).find_map(|(step, _)| match step {
+        ParentStep::WriteIdMaps { users, groups, .. } => Some((users, groups)),
+        _ => None,
+    });
+    match (users.is_empty() && groups.is_empty(), joined, own) {
+        (true, Some(namespace), _) => idmap(tree, namespace, *recursive),
+        (true, None, Some((users, groups))) => idmap(tree, &mapped_namespace(users, groups)?, *recursive),
+        _ => idmap(tree, &mapped_namespace(users, groups)?, *recursive),
+    }
+}
+
 fn idmap(tree: &OwnedFd, namespace: &OwnedFd, recursive: bool) -> Result<()> {
     let attributes =
         MountAttr { attr_set: MOUNT_ATTR_IDMAP, userns_fd: namespace.as_raw_fd() as u64, ..MountAttr::default() };

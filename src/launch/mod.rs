@@ -13,6 +13,7 @@ mod meeting;
 pub mod notify_socket;
 pub mod opening;
 pub mod own_image;
+pub mod restored;
 pub mod sandbox;
 pub mod signals;
 pub mod start;

@@ -35,6 +35,11 @@ impl Slots {
         self.owned.get(slot.0 as usize).and_then(Option::as_ref)
     }
 
+    /// Takes the descriptor of a slot away.
+    pub fn take(&mut self, slot: Slot) -> Option<OwnedFd> {
+        self.owned.get_mut(slot.0 as usize).and_then(Option::take)
+    }
+
     /// The numbers, as the child gets them.
     pub fn numbers(&self) -> Vec<i32> {
         self.owned.iter().map(|entry| entry.as_ref().map_or(-1, AsRawFd::as_raw_fd)).collect()

@@ -35,6 +35,11 @@ pub struct Launched {
 }
 
 impl Launched {
+    /// One that CRIU has made: it waits for nobody.
+    pub(super) fn restored(init: Forked, terminal: Option<OwnedFd>) -> Self {
+        Launched { init, terminal, identity: None, waiting: None }
+    }
+
     /// Lets a child that is ready go on to its gate: from here on somebody else can find it. Until then it ends with
     /// the runtime.
     ///

@@ -4,6 +4,7 @@
 #![forbid(unsafe_code)]
 
 pub mod arena;
+pub mod binds;
 pub mod check;
 mod describe;
 pub mod explain;

@@ -74,6 +74,36 @@ pub fn trap(words: &[String]) -> i32 {
     0
 }
 
+pub fn count(words: &[String]) -> i32 {
+    for count in 1i32.. {
+        // Beside its place and renamed: a reader sees a whole number.
+        let beside = format!("{}.new", word(words, 0));
+        if fs::write(&beside, count.to_string()).and_then(|()| fs::rename(&beside, word(words, 0))).is_err() {
+            return 99;
+        }
+        if words.len() > 1 && std::path::Path::new(word(words, 1)).exists() {
+            return 3 + count.min(80);
+        }
+        std::thread::sleep(Duration::from_millis(20));
+    }
+    0
+}
+
+pub fn lock(words: &[String]) -> i32 {
+    let file = match fs::OpenOptions::new().append(true).create(true).open(word(words, 0)) {
+        Ok(file) => std::os::fd::OwnedFd::from(file),
+        Err(error) => return sys::tell_io::<()>(Err(error)),
+    };
+    // Open for as long as this process lives: the lock belongs to the open file.
+    let descriptor = std::os::fd::IntoRawFd::into_raw_fd(file);
+    // SAFETY: flock(2) takes integers only.
+    match unsafe { libc::flock(descriptor, libc::LOCK_EX | libc::LOCK_NB) } {
+        0 => println!("ok"),
+        _ => println!("{}", sys::errno_name(std::io::Error::last_os_error().raw_os_error().unwrap_or(0))),
+    }
+    0
+}
+
 pub fn wait_file(words: &[String]) -> i32 {
     while !std::path::Path::new(word(words, 0)).exists() {
         std::thread::sleep(Duration::from_millis(10));

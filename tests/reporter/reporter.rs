@@ -49,6 +49,12 @@ const ACTIONS: &[(&str, Action, &str)] = &[
     ("spin", actions::spin, "SECONDS: burns processor time for so long; prints the milliseconds it got"),
     ("listen-fds", actions::listen_fds, "LISTEN_FDS and what the descriptors are, as JSON"),
     ("notify", actions::notify, "TEXT: to $NOTIFY_SOCKET: ok or errno"),
+    (
+        "count",
+        actions::count,
+        "FILE [exit FILE]: counts in FILE, from memory; ends with 3 more than the count once the other exists",
+    ),
+    ("lock", actions::lock, "FILE: takes its lock (flock): ok or errno; for the words after it"),
     ("winsize", actions::winsize, "[--wait]: rows and columns (after the next SIGWINCH)"),
 ];
 

@@ -4,6 +4,7 @@
 //! A row says whose command line it comes from ([`Contract`]): kiste takes the union of what runc and crun accept,
 //! because callers (containerd, conmon, CRI-O, BuildKit) pass their flags without asking which runtime is behind them.
 
+mod checkpoint;
 mod exec;
 mod lifecycle;
 mod mounts;
@@ -266,6 +267,8 @@ pub const COMMANDS: &[&CommandRow] = &[
     &lifecycle::RESUME,
     &update::UPDATE,
     &mounts::MOUNTS,
+    &checkpoint::CHECKPOINT,
+    &checkpoint::RESTORE,
     &lifecycle::EVENTS,
     &lifecycle::EXPLAIN,
     &lifecycle::SPEC,
@@ -344,6 +347,18 @@ mod tests {
                 "resources r blkio-weight cpu-period cpu-quota cpu-burst cpu-share cpu-rt-period cpu-rt-runtime \
                         cpu-idle cpuset-cpus cpuset-mems memory memory-reservation memory-swap pids-limit l3-cache-schema \
                         mem-bw-schema kernel-memory kernel-memory-tcp",
+            ),
+            (
+                "checkpoint",
+                "image-path work-path parent-path leave-running tcp-established tcp-skip-in-flight link-remap ext-unix-sk \
+                      shell-job lazy-pages status-fd page-server file-locks pre-dump manage-cgroups-mode empty-ns \
+                      auto-dedup network-lock",
+            ),
+            (
+                "restore",
+                "console-socket image-path work-path tcp-established tcp-close ext-unix-sk shell-job file-locks \
+                      manage-cgroups-mode bundle b detach d pid-file no-subreaper no-pivot empty-ns auto-dedup lazy-pages \
+                      lsm-profile lsm-mount-context network-lock",
             ),
             ("events", "interval stats"),
             ("spec", "bundle b rootless file f"),
