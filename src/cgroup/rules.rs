@@ -79,10 +79,20 @@ impl Resources {
                 return Err(Error::input(what).at(&self.place(&format!("hugepageLimits/{index}/pageSize"))));
             }
         }
-        for name in self.rdma.keys() {
+        for (index, device) in self.block_io.weight_device.iter().enumerate() {
+            // 0 is how Go callers leave it out.
+            if device.weight.unwrap_or(0) == 0 && device.leaf_weight.unwrap_or(0) == 0 {
+                let place = self.place(&format!("blockIO/weightDevice/{index}"));
+                return Err(Error::input("neither a weight nor a leafWeight").at(&place));
+            }
+        }
+        for (name, limits) in &self.rdma {
+            let place = || self.place("rdma").child(name.replace('~', "~0").replace('/', "~1"));
             if name.is_empty() || name.contains(|c: char| c.is_whitespace() || c.is_control()) {
-                let key = name.replace('~', "~0").replace('/', "~1");
-                return Err(Error::input("no RDMA device's name").at(&self.place("rdma").child(key)));
+                return Err(Error::input("no RDMA device's name").at(&place()));
+            }
+            if limits.hca_handles.is_none() && limits.hca_objects.is_none() {
+                return Err(Error::input("neither hcaHandles nor hcaObjects").at(&place()));
             }
         }
         Ok(())

@@ -5,14 +5,12 @@
 use super::arguments::Global;
 use super::command_version::{COMMIT, OWN, SPECIFICATION};
 use crate::intent::hardware::{MEMORY_FLAGS, MEMORY_MODES};
-use crate::intent::{NamespaceKind, mount_options};
+use crate::intent::{NamespaceKind, from_oci::HOOKS, mount_options};
 use crate::seccomp;
 use serde_json::{Value, json};
 
 /// The oldest runtime specification whose configurations are accepted.
 const OLDEST_SPECIFICATION: &str = "1.0.0";
-
-const HOOKS: &[&str] = &["prestart", "createRuntime", "createContainer", "startContainer", "poststart", "poststop"];
 
 /// Prints the features.
 ///

@@ -374,8 +374,8 @@ pub fn send(socket: i32, bytes: &[u8]) -> Raw {
     plain!(SYS_sendto, socket, bytes.as_ptr(), bytes.len(), libc::MSG_NOSIGNAL, 0, 0)
 }
 
-/// sched_setattr(2) of a process (0: this one); the 48-byte structure.
-pub fn sched_setattr(pid: i32, attributes: &[u64; 6]) -> Raw {
+/// sched_setattr(2) of a process (0: this one); the structure of 56 bytes, which has utilization clamps (Linux 5.3).
+pub fn sched_setattr(pid: i32, attributes: &[u64; 7]) -> Raw {
     plain!(SYS_sched_setattr, pid, attributes.as_ptr(), 0)
 }
 

@@ -169,12 +169,14 @@ pub fn attributes(story: &mut Story<'_>) -> Result<()> {
     if let Some(scheduler) = &process.scheduler {
         let value = scheduler.value;
         let words = [
-            48 | (value.policy as u64) << 32,
+            56 | (value.policy as u64) << 32,
             value.flags,
             value.nice as u32 as u64 | (value.priority as u64) << 32,
             value.runtime,
             value.deadline,
             value.period,
+            // The runtime-spec has flags for utilization clamps and no values: what the flags name is clamped to 0.
+            0,
         ];
         let bytes: Vec<u8> = words.iter().flat_map(|word| word.to_le_bytes()).collect();
         let bytes = story.plan.arena.bytes(&bytes);

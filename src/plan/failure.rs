@@ -102,6 +102,8 @@ fn hint(plan: &Plan, operation: Op, record: &Record) -> Option<&'static str> {
         ),
         (Op::Affinity(_), libc::EINVAL) => Some("the container may use none of these processors (cpuset.cpus)"),
         (Op::Scheduler(_), libc::EPERM) => Some("this policy, priority or nice value needs CAP_SYS_NICE"),
+        (Op::Scheduler(_), libc::EOPNOTSUPP) => Some("this kernel has no utilization clamping"),
+        (Op::Scheduler(_), libc::EINVAL) => Some("this kernel does not take this policy with these values"),
         (Op::Scheduler(_), libc::EBUSY) => Some("the processors have not that much time left for SCHED_DEADLINE"),
         (Op::InstallFilter { .. }, libc::EACCES) => Some("without noNewPrivileges the filter needs CAP_SYS_ADMIN"),
         (Op::Wait(_), _) => Some("the runtime ended first"),

@@ -6,7 +6,8 @@ use super::{bounds, process};
 use crate::error::Result;
 use crate::intent::{Hook, Hooks};
 
-const KNOWN: &[&str] = &["prestart", "createRuntime", "createContainer", "startContainer", "poststart", "poststop"];
+/// The six lists.
+pub const KNOWN: &[&str] = &["prestart", "createRuntime", "createContainer", "startContainer", "poststart", "poststop"];
 
 /// Reads all six lists.
 pub fn read(node: Node<'_>) -> Result<Hooks> {

@@ -41,6 +41,7 @@ mod seccomp;
 
 use std::path::Path;
 
+pub use hooks::KNOWN as HOOKS;
 use json::shown;
 pub use paths::clean as clean_path;
 pub use process::RLIMITS;

@@ -277,6 +277,11 @@ mod tests {
             ),
             (r#"{"network":{"priorities":[{"name":"a b","priority":1}]}}"#, "/network/priorities/0/name: \"a b\""),
             (r#"{"rdma":{"a b":{}}}"#, "/rdma/a b: no RDMA"),
+            (r#"{"rdma":{"mlx":{}}}"#, "/rdma/mlx: neither hcaHandles nor hcaObjects"),
+            (
+                r#"{"blockIO":{"weightDevice":[{"major":8,"minor":0,"weight":0}]}}"#,
+                "/blockIO/weightDevice/0: neither a weight nor a leafWeight",
+            ),
             (r#"{"unified":{"../x.y":"1"}}"#, "/unified/..~1x.y: \"../x.y\" is no limit's file"),
             (r#"{"unified":{"cgroup.procs":"1"}}"#, "/unified/cgroup.procs: \"cgroup.procs\" is no limit's file"),
             (r#"{"unified":{"memory.max":1}}"#, "/unified/memory.max: expected a string, found the number 1"),

@@ -134,7 +134,7 @@ impl Child<'_> {
     }
 
     pub(super) fn scheduler(&self, attributes: Bytes) -> Done {
-        let mut words = [0u64; 6];
+        let mut words = [0u64; 7];
         for (word, bytes) in words.iter_mut().zip(self.arena.get(attributes).chunks_exact(8)) {
             *word = bytes.iter().rev().fold(0, |number, byte| number << 8 | *byte as u64);
         }
