@@ -87,3 +87,42 @@ fn a_created_container_does_not_link_to_the_runtime() {
     let name = runtime_path().to_string_lossy().into_owned();
     assert!(!maps.contains(&name), "the runtime's file is still mapped:\n{maps}");
 }
+
+#[test]
+fn a_running_child_lets_go_of_the_file_before_foreign_code_sees_it() {
+    only_kiste!();
+    harness::requires!(host::is_root(), "only root can look at the link of a process that is not dumpable");
+    let tried = Tried::with_args(&["exit", "0"]);
+    let seen = tried.bundle.dir.join("link");
+    // Runs while the container's process waits, long before its execve.
+    let script = format!(
+        "pid=$(tr , '\\n' | sed -n 's/^.*\"pid\": *\\([0-9]*\\).*$/\\1/p'); readlink /proc/$pid/exe >{}",
+        seen.display()
+    );
+    tried.bundle.set("/hooks/createRuntime", json!([{ "path": "/bin/sh", "args": ["sh", "-c", script] }]));
+    let output = tried.call(&["run", "--bundle", "bundle", &tried.bundle.id]);
+    output.ok();
+    let link = fs::read_to_string(seen).expect("what the hook saw");
+    assert!(link.starts_with("/memfd:kiste"), "{link}");
+}
+
+#[test]
+fn a_runtime_without_a_path_is_kept_from_the_payload_too() {
+    only_kiste!();
+    let tried = Tried::with_args(&["report"]);
+    tried.bundle.set("/process/args", json!(["/proc/self/exe", "--version"]));
+    // By the time it runs, its file is removed and its path leads to another one.
+    let script = format!(
+        "exec 9<{0} && mv {0} {0}.gone && rm {0}.gone && echo other >{0} && exec /proc/self/fd/9 --root {1} run --bundle bundle {2}",
+        tried.runtime.display(),
+        tried.bundle.runtime.root.display(),
+        tried.bundle.id
+    );
+    let mut command = Command::new("/bin/sh");
+    command.args(["-c", &script]).current_dir(&tried.bundle.dir);
+    let output = run_command(&mut command, &tried.bundle.dir, 30.0);
+    assert_ne!(output.code, 0, "{}", output.out);
+    assert!(!output.out.contains("kiste"), "the runtime ran inside: {}", output.out);
+    assert!(output.err.contains("/proc/self/exe"), "{}", output.err);
+    assert_eq!(fs::read_to_string(&tried.runtime).expect("the other file"), "other\n");
+}

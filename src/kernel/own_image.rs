@@ -3,10 +3,17 @@
 //! `/proc/self/exe` of a process names the inode it was executed from. A payload that is executed *as* `/proc/self/exe`, or
 //! through a `#!` line that says so, would run the runtime's own file inside the container and could then be opened for
 //! writing from there. Peers run a copy of themselves from a sealed memfd, which costs an execve and a copy at every
-//! start. Here the child changes what its link names: the parent moves its image into anonymous memory ([`detach`]), so
-//! that nothing maps the file any more, and the child replaces the link by an empty memfd ([`replace`],
-//! prctl(2) `PR_SET_MM_MAP`), before any foreign code runs.
+//! start. Here the child changes what its link names: it replaces it by an empty memfd ([`Detached::replace`], prctl(2)
+//! `PR_SET_MM_MAP`) before any foreign code runs. The kernel allows that once nothing maps the file by the path that the
+//! link names, which is a mount and a place in it. There are two ways to get there:
+//!
+//! - [`detach`] moves the image into anonymous memory: a copy of it all, which then depends on no file.
+//! - [`reopen`] copies only what is writable. A child in a new mount namespace finds the same file at the same path on
+//!   another mount, and maps its code anew from there: the same pages of the page cache. Code that is mapped from a file
+//!   changes with the file, and what keeps others from writing to it (`ETXTBSY`) is that a process executes it: the
+//!   parent, for as long as the child runs this code. A child that is left alone, waiting for `start`, needs the copy.
 
+use std::ffi::CString;
 use std::os::fd::{AsRawFd, OwnedFd};
 
 use super::owned::own;
@@ -133,6 +140,54 @@ fn into_bytes(text: std::ffi::OsString) -> Vec<u8> {
 pub struct Detached {
     map: MemoryMap,
     empty: OwnedFd,
+    /// Where the child finds the file, if the image is still mapped from it.
+    file: Option<File>,
+}
+
+/// A file by its path, and which one it must be.
+#[derive(Debug)]
+struct File {
+    path: CString,
+    identity: (u32, u32, u64),
+}
+
+/// Device and inode.
+fn identity(status: &libc::statx) -> (u32, u32, u64) {
+    (status.stx_dev_major, status.stx_dev_minor, status.stx_ino)
+}
+
+/// Prepares a child in a new mount namespace to map this program anew by its path. `None` where the path does not lead
+/// there: the file was renamed or removed, or is in another mount namespace or not readable.
+///
+/// # Errors
+/// The errno of memfd_create(2), or of readlink(2) and statx(2) on /proc/self/exe.
+pub fn reopen() -> Raw<Option<Detached>> {
+    let link = c"/proc/self/exe";
+    let mut buffer = [0u8; libc::PATH_MAX as usize];
+    let length = raw::readlinkat(libc::AT_FDCWD, link, &mut buffer)?;
+    let Some(path) = buffer.get(..length).and_then(|path| super::owned::c_string(path).ok()) else { return Ok(None) };
+    let identity = identity(&raw::statx(libc::AT_FDCWD, link, 0)?);
+    let file = File { path, identity };
+    match file.open() {
+        Ok(descriptor) => raw::close(descriptor)?,
+        Err(_) => return Ok(None),
+    };
+    let empty = empty_memfd()?;
+    Ok(Some(Detached { map: memory_map(empty.as_raw_fd()), empty, file: Some(file) }))
+}
+
+impl File {
+    /// Opens it, if it is still the one. Allocates nothing.
+    fn open(&self) -> Raw<i32> {
+        let descriptor = raw::openat(libc::AT_FDCWD, &self.path, libc::O_RDONLY | libc::O_CLOEXEC, 0)?;
+        match raw::statx(descriptor, c"", libc::AT_EMPTY_PATH) {
+            Ok(status) if identity(&status) == self.identity => Ok(descriptor),
+            other => {
+                let _ = raw::close(descriptor);
+                Err(other.err().unwrap_or(libc::ESTALE))
+            }
+        }
+    }
 }
 
 /// Moves this program's image from its file into anonymous memory, at the same addresses.
@@ -141,12 +196,33 @@ pub struct Detached {
 /// The errno of mmap, mprotect or mremap: a security module may forbid executable anonymous memory.
 pub fn detach() -> Raw<Detached> {
     let empty = empty_memfd()?;
-    for header in headers().iter().filter(|header| header.kind == libc::PT_LOAD && header.file_size > 0) {
+    for segment in segments() {
+        move_segment(&segment)?;
+    }
+    Ok(Detached { map: memory_map(empty.as_raw_fd()), empty, file: None })
+}
+
+/// A part of this program that is mapped from its file: whole pages.
+struct Segment {
+    start: usize,
+    length: usize,
+    offset: usize,
+    protection: i32,
+}
+
+fn segments() -> impl Iterator<Item = Segment> {
+    headers().iter().filter(|header| header.kind == libc::PT_LOAD && header.file_size > 0).map(|header| {
         let start = header.address as usize & !(PAGE - 1);
         let end = (header.address + header.file_size).next_multiple_of(PAGE as u64) as usize;
-        move_segment(start, end - start, header.flags)?;
-    }
-    Ok(Detached { map: memory_map(empty.as_raw_fd()), empty })
+        let mut protection = libc::PROT_READ;
+        if header.flags & libc::PF_W != 0 {
+            protection |= libc::PROT_WRITE;
+        }
+        if header.flags & libc::PF_X != 0 {
+            protection |= libc::PROT_EXEC;
+        }
+        Segment { start, length: end - start, offset: header.offset as usize & !(PAGE - 1), protection }
+    })
 }
 
 /// A memfd that can be named as an executable and executed by nobody: it is empty and sealed.
@@ -168,30 +244,36 @@ fn memfd() -> Raw<OwnedFd> {
 }
 
 /// Copies one segment and puts the copy in its place.
-fn move_segment(start: usize, length: usize, flags: u32) -> Raw<()> {
+fn move_segment(segment: &Segment) -> Raw<()> {
+    let Segment { start, length, protection, .. } = *segment;
     let anonymous = libc::MAP_PRIVATE | libc::MAP_ANONYMOUS | libc::MAP_POPULATE;
-    let writable = (libc::PROT_READ | libc::PROT_WRITE) as usize;
+    let writable = libc::PROT_READ | libc::PROT_WRITE;
     // SAFETY: a fresh mapping anywhere touches nothing that exists.
-    let copy = unsafe { syscall(libc::SYS_mmap, [0, length, writable, anonymous as usize, usize::MAX, 0]) }?;
+    let copy = unsafe { syscall(libc::SYS_mmap, [0, length, writable as usize, anonymous as usize, usize::MAX, 0]) }?;
     // SAFETY: the segment is mapped and readable for its whole length, the copy is fresh and as long. This function
     // changes nothing in the segment between here and the exchange: its variables live on the stack, and this process
     // has one thread.
     unsafe { std::ptr::copy_nonoverlapping(start as *const u8, copy as *mut u8, length) };
-    let mut protection = libc::PROT_READ;
-    if flags & libc::PF_W != 0 {
-        protection |= libc::PROT_WRITE;
-    }
-    if flags & libc::PF_X != 0 {
-        protection |= libc::PROT_EXEC;
-    }
     // SAFETY: the copy gets the segment's own protection; mremap then puts it over the segment in one step, with the same
     // bytes at the same addresses, so that the code running here goes on in the copy.
     unsafe {
-        syscall(libc::SYS_mprotect, [copy, length, protection as usize, 0, 0, 0])?;
+        if protection != writable {
+            syscall(libc::SYS_mprotect, [copy, length, protection as usize, 0, 0, 0])?;
+        }
         let how = (libc::MREMAP_MAYMOVE | libc::MREMAP_FIXED) as usize;
         syscall(libc::SYS_mremap, [copy, length, length, how, start, 0])?;
     }
     Ok(())
+}
+
+/// Maps one segment anew from the same file, opened another way: the same bytes at the same place.
+fn map_anew(segment: &Segment, file: i32) -> Raw<()> {
+    let Segment { start, length, offset, protection } = *segment;
+    let how = libc::MAP_PRIVATE | libc::MAP_FIXED;
+    // SAFETY: the segment is one that nothing writes to, and `file` is this program's own inode, which cannot be written to
+    // while the parent executes it: the new mapping has the bytes of the old one, exchanged in one step.
+    unsafe { syscall(libc::SYS_mmap, [start, length, protection as usize, how as usize, file as usize, offset]) }
+        .map(drop)
 }
 
 /// Addresses the kernel asks for and only shows in /proc: any that are in order will do until execve(2).
@@ -221,6 +303,23 @@ fn memory_map(exe: i32) -> MemoryMap {
 }
 
 impl Detached {
+    /// The child's first half, if its image is still mapped from the file: maps it from elsewhere. Allocates nothing.
+    ///
+    /// # Errors
+    /// The errno of openat(2), statx(2), mmap(2) or mremap(2); `ESTALE` if the path leads to another file by now.
+    pub fn leave_file(&self) -> Raw<()> {
+        let Some(file) = &self.file else { return Ok(()) };
+        let descriptor = file.open()?;
+        for segment in segments() {
+            if segment.protection & libc::PROT_WRITE != 0 {
+                move_segment(&segment)?;
+            } else {
+                map_anew(&segment, descriptor)?;
+            }
+        }
+        raw::close(descriptor).map(drop)
+    }
+
     /// The child's half: its link names the empty memfd from here on. Needs CAP_CHECKPOINT_RESTORE or CAP_SYS_ADMIN in
     /// the process's own user namespace. Allocates nothing.
     ///

@@ -177,6 +177,11 @@ fn detach_image(plan: &Plan) -> Result<Option<Detached>> {
     let failed = |call: &'static str| {
         move |errno| Error::refused("cannot keep kiste's own executable from the container").call(call, errno)
     };
+    if plan.own_image == OwnImage::Reopened
+        && let Some(image) = own_image::reopen().map_err(failed("readlink"))?
+    {
+        return Ok(Some(image));
+    }
     let image = own_image::detach().map_err(failed("mremap"))?;
     if plan.own_image == OwnImage::ByParent {
         image.replace().map_err(failed("prctl"))?;

@@ -25,7 +25,7 @@ pub fn lower_exec(join: JoinRequest<'_>) -> Result<Plan> {
     let all = flags(story_ref);
     born(story_ref, init, all);
     session::open_console(story_ref)?;
-    namespaces::own_image(story_ref)?;
+    namespaces::own_image_of_exec(story_ref)?;
     story_ref.chapter(Stage::Birth);
     namespaces::release_image(story_ref)?;
     process::birth(story_ref)?;

@@ -142,6 +142,18 @@ pub fn clone_flags(story: &mut Story<'_>) -> Result<()> {
 /// Keeps this program's own executable away from the container (INV-06). Nothing is done where it can't be written to
 /// from there anyway: where its owner and group mean nothing in the container's user namespace.
 pub fn own_image(story: &mut Story<'_>) -> Result<()> {
+    let reopened = may_reopen(story);
+    keep_image(story, reopened);
+    Ok(())
+}
+
+/// The same for a process that joins the namespaces of others.
+pub fn own_image_of_exec(story: &mut Story<'_>) -> Result<()> {
+    keep_image(story, false);
+    Ok(())
+}
+
+fn keep_image(story: &mut Story<'_>, reopened: bool) {
     let (intent, file) = (story.request.intent, story.request.facts.executable);
     let mapped = |maps: &[IdMap], id: u32| {
         maps.iter().any(|map| id >= map.host && u64::from(id - map.host) < u64::from(map.size))
@@ -152,15 +164,24 @@ pub fn own_image(story: &mut Story<'_>) -> Result<()> {
         && (file.mode & 0o020 == 0 || !mapped(&intent.id_maps.groups, file.gid));
     story.plan.own_image = match (file.frozen || closed, story.privileged()) {
         (true, _) => OwnImage::Unreachable,
+        (false, _) if reopened => OwnImage::Reopened,
         (false, true) => OwnImage::ByParent,
         (false, false) => OwnImage::ByChild,
     };
-    Ok(())
+}
+
+/// Whether the child may map the executable anew by its path: it has a mount namespace of its own, where that leads to
+/// another mount; nobody else in its pid namespace sees where its link leads until then; it goes on to execve(2) while
+/// the runtime lives; and it may read what the runtime may.
+fn may_reopen(story: &Story<'_>) -> bool {
+    let request = &story.request;
+    let capable_of_the_same = !request.intent.makes(Kind::User) || request.facts.capabilities == 0;
+    request.intent.makes(Kind::Mount) && request.intent.makes(Kind::Pid) && !request.gated && capable_of_the_same
 }
 
 /// Child: lets go of the executable, if the parent could not.
 pub fn release_image(story: &mut Story<'_>) -> Result<()> {
-    if story.plan.own_image == OwnImage::ByChild {
+    if matches!(story.plan.own_image, OwnImage::ByChild | OwnImage::Reopened) {
         story.own(Operation::ReleaseImage);
     }
     Ok(())

@@ -43,7 +43,7 @@ pub fn lines(plan: &Plan) -> Vec<Line> {
         lines.push(parent("B", step.text, place));
     }
     match plan.own_image {
-        OwnImage::Unreachable => {}
+        OwnImage::Unreachable | OwnImage::Reopened => {}
         OwnImage::ByParent => lines.push(parent("C", "let go of kiste's own executable".to_owned(), None)),
         OwnImage::ByChild => lines.push(parent("C", "move kiste's image into anonymous memory".to_owned(), None)),
     }

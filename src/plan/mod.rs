@@ -42,6 +42,9 @@ pub enum OwnImage {
     ByParent,
     /// The parent moves its image, the child lets go of the file: where only the child has the privilege.
     ByChild,
+    /// The child maps its image from the file's other mount, that of its own mount namespace, and lets go of the first:
+    /// nothing is copied.
+    Reopened,
 }
 
 /// A complete launch: parent and child program, bytes, origins.

@@ -140,7 +140,7 @@ calls! {
     None = "", Access = "faccessat2", Capset = "capset", Chdir = "chdir", Chown = "fchownat", Chmod = "fchmod",
     Chroot = "chroot", Clone = "clone3", CloseRange = "close_range", Dup = "dup3", Execve = "execve", Fsconfig = "fsconfig",
     Fsmount = "fsmount", Fsopen = "fsopen", Getcwd = "getcwd", Getdents = "getdents64", Hook = "hook", Ioctl = "ioctl",
-    IoprioSet = "ioprio_set", Keyctl = "keyctl", Mkdir = "mkdirat", Mknod = "mknodat", Mount = "mount",
+    IoprioSet = "ioprio_set", Keyctl = "keyctl", Mkdir = "mkdirat", Mknod = "mknodat", Mmap = "mmap", Mount = "mount",
     MountSetattr = "mount_setattr", MoveMount = "move_mount", Open = "openat2", OpenTree = "open_tree",
     Personality = "personality", PivotRoot = "pivot_root", Prctl = "prctl", Prlimit = "prlimit", Read = "read",
     Readlink = "readlinkat", SchedSetaffinity = "sched_setaffinity", SchedSetattr = "sched_setattr", Seccomp = "seccomp", SendMessage = "sendmsg",

@@ -106,7 +106,10 @@ impl Child<'_> {
 
     fn release_image(&self) -> Done {
         match self.image {
-            Some(image) => image.replace().named(Call::Prctl),
+            Some(image) => {
+                image.leave_file().named(Call::Mmap)?;
+                image.replace().named(Call::Prctl)
+            }
             None => fail(Call::Verify, libc::EINVAL),
         }
     }
