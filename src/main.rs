@@ -1,11 +1,27 @@
 //! By which name was I called → cli; one error; the exit status.
 
-use kiste::cli::{self, Exit};
-use kiste::log;
-use std::process::ExitCode;
+// glibc gives the standard library argv by itself; elsewhere the usual `main` has to.
+#![cfg_attr(all(target_env = "gnu", not(test)), no_main)]
 
-fn main() -> ExitCode {
-    ExitCode::from(match cli::parse(std::env::args_os()) {
+use kiste::cli::{self, Exit};
+use kiste::kernel::startup;
+use kiste::log;
+
+/// The C library's entry: see [`startup`].
+#[cfg(all(target_env = "gnu", not(test)))]
+#[unsafe(no_mangle)]
+extern "C" fn main() -> i32 {
+    startup::begin();
+    startup::end(status())
+}
+
+#[cfg(any(not(target_env = "gnu"), test))]
+fn main() -> std::process::ExitCode {
+    startup::end(status())
+}
+
+fn status() -> u8 {
+    match cli::parse(std::env::args_os()) {
         Ok(invocation) => carry_out(invocation),
         Err(Exit::Help(text)) => match cli::output::print(&text) {
             Ok(()) => 0,
@@ -16,7 +32,7 @@ fn main() -> ExitCode {
             log::open(settings).ok();
             failed(1, &error.to_string())
         }
-    })
+    }
 }
 
 fn carry_out(invocation: cli::Invocation) -> u8 {

@@ -12,6 +12,7 @@ pub mod parent;
 pub mod raw;
 pub mod service;
 pub mod spawn;
+pub mod startup;
 pub mod strings;
 pub mod timings;
 pub mod xattr;
