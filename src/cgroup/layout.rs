@@ -4,11 +4,13 @@
 //! A pure v2 machine costs one `statfs` and one read of `/proc/self/cgroup`; the mount table is only read when
 //! `/sys/fs/cgroup` is something else (cgroups(7), "cgroups version 2 / hybrid").
 
+use std::ffi::CStr;
 use std::path::PathBuf;
 
 use serde::{Deserialize, Serialize};
 
 use crate::error::{Error, Result};
+use crate::kernel::owned::read_text;
 
 /// Which kinds of hierarchy are mounted.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Serialize, Deserialize)]
@@ -65,7 +67,7 @@ impl Layout {
     /// # Errors
     /// `/proc/self/cgroup` or `/proc/self/mountinfo` cannot be read.
     pub fn read() -> Result<Layout> {
-        let groups = read_proc("/proc/self/cgroup")?;
+        let groups = read_proc(c"/proc/self/cgroup")?;
         // Read-only only matters on hybrid machines: on pure v2 the kernel's refusal tells it.
         let magic = nix::sys::statfs::statfs(ROOT).map(|found| found.filesystem_type());
         if magic == Ok(nix::sys::statfs::CGROUP2_SUPER_MAGIC) {
@@ -73,7 +75,7 @@ impl Layout {
             let unified = Some(UnifiedMount { mount_point: ROOT.into(), own_group, read_only: false });
             return Ok(Layout { mode: Mode::V2, unified, legacy: Vec::new() });
         }
-        Ok(Layout::parse(&read_proc("/proc/self/mountinfo")?, &groups))
+        Ok(Layout::parse(&read_proc(c"/proc/self/mountinfo")?, &groups))
     }
 
     /// The layout that the texts of `/proc/self/mountinfo` and `/proc/self/cgroup` describe.
@@ -179,8 +181,9 @@ pub(super) fn parent_group(group: &str) -> &str {
     group.trim_end_matches('/').rsplit_once('/').map_or("", |(parent, _)| parent)
 }
 
-fn read_proc(path: &'static str) -> Result<String> {
-    std::fs::read_to_string(path).map_err(|error| Error::refused(format!("cannot read {path}")).io("read", &error))
+fn read_proc(path: &'static CStr) -> Result<String> {
+    read_text(path)
+        .map_err(|(call, errno)| Error::refused(format!("cannot read {}", path.to_string_lossy())).call(call, errno))
 }
 
 #[cfg(test)]

@@ -120,7 +120,7 @@ impl Facts {
         let uid = nix::unistd::geteuid().as_raw();
         let in_user_namespace = process::in_user_namespace()?;
         let (uid_map, gid_map) = match in_user_namespace {
-            true => (process::id_map("/proc/self/uid_map")?, process::id_map("/proc/self/gid_map")?),
+            true => (process::id_map(c"/proc/self/uid_map")?, process::id_map(c"/proc/self/gid_map")?),
             false => (process::all_ids(), process::all_ids()),
         };
         let (setgroups_denied, foreign_namespaces) = match in_user_namespace {
@@ -214,8 +214,8 @@ mod tests {
     fn what_is_not_needed_is_not_read() {
         let facts = Facts::for_start(&Needs::default()).unwrap();
         assert_eq!((&facts.subordinate, &facts.security_modules, &facts.kernel_features), (&None, &None, &None));
-        assert_eq!(facts.uid_map, process::id_map("/proc/self/uid_map").unwrap());
-        assert_eq!(facts.gid_map, process::id_map("/proc/self/gid_map").unwrap());
+        assert_eq!(facts.uid_map, process::id_map(c"/proc/self/uid_map").unwrap());
+        assert_eq!(facts.gid_map, process::id_map(c"/proc/self/gid_map").unwrap());
         let last = std::fs::read_to_string("/proc/sys/kernel/cap_last_cap").unwrap();
         assert_eq!(facts.last_capability.to_string(), last.trim());
         assert_eq!(facts.all_capabilities().count_ones(), u32::from(facts.last_capability) + 1);

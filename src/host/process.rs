@@ -1,11 +1,12 @@
 //! What this process is: its id maps, capabilities and signals.
 
+use std::ffi::CStr;
 use std::os::fd::AsRawFd;
 
 use serde::{Deserialize, Serialize};
 
 use crate::error::{Error, Result};
-use crate::kernel::owned::{open, own};
+use crate::kernel::owned::{open, own, read_text};
 use crate::kernel::{parent, raw};
 
 /// A line of uid_map or gid_map (user_namespaces(7)).
@@ -36,7 +37,7 @@ pub(super) fn in_user_namespace() -> Result<bool> {
 
 /// What `/proc/self/setgroups` says (user_namespaces(7)).
 pub(super) fn setgroups_denied() -> Result<bool> {
-    Ok(read("/proc/self/setgroups")?.trim() == "deny")
+    Ok(read(c"/proc/self/setgroups")?.trim() == "deny")
 }
 
 /// Which of this process's namespaces belong to none but an outer user namespace: `NS_GET_USERNS` (ioctl_nsfs(2)) gives
@@ -95,13 +96,15 @@ pub(super) fn all_ids() -> Vec<IdRange> {
     vec![IdRange { inside: 0, outside: 0, count: u32::MAX }]
 }
 
-pub(super) fn read(path: &str) -> Result<String> {
-    std::fs::read_to_string(path).map_err(|error| Error::refused(format!("cannot read {path}")).io("read", &error))
+fn read(path: &CStr) -> Result<String> {
+    read_text(path)
+        .map_err(|(call, errno)| Error::refused(format!("cannot read {}", path.to_string_lossy())).call(call, errno))
 }
 
-pub(super) fn id_map(path: &str) -> Result<Vec<IdRange>> {
+pub(super) fn id_map(path: &CStr) -> Result<Vec<IdRange>> {
     let text = read(path)?;
-    parse_id_map(&text).ok_or_else(|| Error::refused(format!("{path} is not as user_namespaces(7) says")))
+    let refused = || Error::refused(format!("{} is not as user_namespaces(7) says", path.to_string_lossy()));
+    parse_id_map(&text).ok_or_else(refused)
 }
 
 fn parse_id_map(text: &str) -> Option<Vec<IdRange>> {
@@ -125,8 +128,8 @@ pub(super) struct Status {
 impl Status {
     pub(super) fn read() -> Result<Self> {
         // Of this thread, which in kiste is the only one.
-        let path = "/proc/thread-self/status";
-        Self::parse(&read(path)?).ok_or_else(|| Error::refused(format!("{path} lacks CapEff, SigIgn or SigBlk")))
+        Self::parse(&read(c"/proc/thread-self/status")?)
+            .ok_or_else(|| Error::refused("/proc/thread-self/status lacks CapEff, SigIgn or SigBlk"))
     }
 
     fn parse(text: &str) -> Option<Self> {

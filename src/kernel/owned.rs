@@ -28,6 +28,25 @@ pub fn open(directory: i32, path: &CStr, flags: i32, mode: u32) -> Raw<OwnedFd> 
     raw::openat(directory, path, flags | libc::O_CLOEXEC, mode).map(own)
 }
 
+/// A whole file of text, such as those of /proc: most come in one read(2), where the standard library would ask for the
+/// size, which is 0 there, and begin with small reads.
+///
+/// # Errors
+/// The call that failed, and its errno: `EILSEQ` if it is not UTF-8.
+pub fn read_text(path: &CStr) -> Result<String, (&'static str, i32)> {
+    let file = open(libc::AT_FDCWD, path, libc::O_RDONLY, 0).map_err(|errno| ("open", errno))?;
+    let mut bytes = Vec::new();
+    let mut buffer = [0u8; 4096];
+    loop {
+        match raw::read(file.as_raw_fd(), &mut buffer) {
+            Err(libc::EINTR) => {}
+            Err(errno) => return Err(("read", errno)),
+            Ok(0) => return String::from_utf8(bytes).map_err(|_| ("read", libc::EILSEQ)),
+            Ok(length) => bytes.extend_from_slice(&buffer[..length]),
+        }
+    }
+}
+
 /// pidfd_open(2).
 pub fn pidfd(pid: i32) -> Raw<OwnedFd> {
     raw::pidfd_open(pid).map(own)
