@@ -10,7 +10,7 @@ use std::path::Path;
 const PARENT_CALLS: usize = 180;
 const DEBUG_PARENT_CALLS: usize = 205;
 /// System calls of the container's process, up to and with the execve of its program.
-const CHILD_CALLS: usize = 240;
+const CHILD_CALLS: usize = 255;
 /// Page faults (getrusage(2): with those of mmap(2) for MAP_POPULATE) of `kiste run` and of the container's process before its execve.
 const PARENT_FAULTS: u64 = 980;
 const CHILD_FAULTS: u64 = 12;

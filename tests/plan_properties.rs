@@ -99,6 +99,14 @@ const BREAKS: &[Break] = &[
     ),
     ("barrier of the child", |plan| cut(plan, |op| matches!(op, Op::Wait(_))), "different barriers"),
     ("barrier of the parent", |plan| plan.barriers.clear(), ""),
+    (
+        "devices",
+        |plan| {
+            plan.barriers.clear();
+            plan.child.retain(|step| !matches!(step.operation, Op::Wait(_)));
+        },
+        "devices are not restricted yet",
+    ),
     ("chapter", |plan| plan.child.swap(0, 40), "a chapter comes twice"),
     ("root left", |plan| cut(plan, |op| matches!(op, Op::PivotRoot(_))), "never left"),
     ("root entered", |plan| cut(plan, |op| matches!(op, Op::EnterRoot { .. })), "entered and left"),

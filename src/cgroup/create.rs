@@ -5,6 +5,7 @@ use std::os::fd::{AsFd, AsRawFd, OwnedFd};
 use std::path::Path;
 
 use super::controllers::{enable, initialise_cpuset};
+use super::devices::Devices;
 use super::files::{self, Failure};
 use super::plan::{Action, Assignment, CgroupPlan, HierarchyPlan, Write};
 use super::{Group, GroupDirectory, owner};
@@ -36,8 +37,22 @@ pub struct Created {
 /// The group exists and is another container's, has processes or is frozen; the kernel refuses a directory or a value, unless the plan is
 /// rootless, which turns that into one warning.
 pub fn create(plan: &CgroupPlan, owner: &Path) -> Result<Created> {
+    create_by(plan, owner, restrict_devices)
+}
+
+/// As [`create`], but for the device program: that takes the kernel longer than the rest, and [`restrict_devices`] can
+/// attach it while the container's process makes its mounts.
+///
+/// # Errors
+/// As [`create`].
+pub fn create_unrestricted(plan: &CgroupPlan, owner: &Path) -> Result<Created> {
+    create_by(plan, owner, |_, _| Ok(()))
+}
+
+fn create_by(plan: &CgroupPlan, owner: &Path, finish: impl Fn(&CgroupPlan, &Created) -> Result<()>) -> Result<Created> {
     let (mut made, mut claimed) = (Vec::new(), None);
-    let result = try_create(plan, owner, &mut made, &mut claimed);
+    let result =
+        try_create(plan, owner, &mut made, &mut claimed).and_then(|created| finish(plan, &created).map(|()| created));
     if result.is_err() {
         claimed.iter().for_each(|directory| owner::release(directory));
         for directory in made.iter().rev() {
@@ -110,6 +125,24 @@ fn try_create(
     Ok(created)
 }
 
+/// Loads the plan's device program and attaches it to the new v2 group.
+///
+/// # Errors
+/// The kernel refuses it, unless the plan is rootless: without privilege no device node can be made anyway.
+pub fn restrict_devices(plan: &CgroupPlan, created: &Created) -> Result<()> {
+    match (plan.device_program(), &created.v2_directory) {
+        (Some(devices), Some(directory)) => attach_program(directory, devices, plan.rootless),
+        _ => Ok(()),
+    }
+}
+
+fn attach_program(directory: &OwnedFd, devices: &Devices, rootless: bool) -> Result<()> {
+    match attach(directory, &devices.program, &devices.origin) {
+        Err(_) if rootless => Ok(()),
+        result => result,
+    }
+}
+
 /// Does the work of a plan in groups that may exist already, as systemd makes them, and moves a process that waits into
 /// those it is not in.
 pub(super) fn adopt(plan: &CgroupPlan, pid: i32) -> Result<(Group, Vec<String>)> {
@@ -130,6 +163,9 @@ pub(super) fn adopt(plan: &CgroupPlan, pid: i32) -> Result<(Group, Vec<String>)>
             };
             fill_cpuset(hierarchy, false)?;
             set_up(hierarchy, &directory, plan.rootless, &mut lost)?;
+            if let Some(devices) = hierarchy.device_program() {
+                attach_program(&directory, devices, plan.rootless)?;
+            }
             let listed = files::read(directory.as_fd(), "cgroup.procs").unwrap_or_default();
             if !listed.lines().any(|line| line.parse() == Ok(pid)) {
                 move_process(&directory, pid).map_err(|errno| {
@@ -289,7 +325,7 @@ fn is_device(write: &Write) -> bool {
     write.origin.0.ends_with("/devices")
 }
 
-/// Everything inside the directory.
+/// Everything inside the directory but the device program.
 fn set_up(hierarchy: &HierarchyPlan, directory: &OwnedFd, rootless: bool, lost: &mut Lost) -> Result<()> {
     if hierarchy.delegate_to.is_some() {
         // A parent with processes of its own cannot pass controllers on: then the container manages without them.
@@ -301,12 +337,6 @@ fn set_up(hierarchy: &HierarchyPlan, directory: &OwnedFd, rootless: bool, lost: 
             Ok(()) => {}
             Err(error) if rootless && error.kind == crate::error::Kind::Refused => lost.write(write, error),
             Err(error) => return Err(error),
-        }
-    }
-    if let Some(devices) = hierarchy.devices.as_ref().filter(|devices| !devices.program.is_empty()) {
-        match attach(directory, &devices.program, &devices.origin) {
-            Err(error) if !rootless => return Err(error),
-            _ => {}
         }
     }
     if let Some((uid, gid)) = hierarchy.delegate_to {

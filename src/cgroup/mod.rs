@@ -22,7 +22,7 @@ pub mod systemd;
 mod unified;
 mod update;
 
-pub use create::{Created, create};
+pub use create::{Created, create, create_unrestricted, restrict_devices};
 pub use group::{Group, GroupDirectory};
 pub use layout::{Layout, LegacyMount, Mode, UnifiedMount};
 pub use oom::{OomEvent, OomWatch};

@@ -151,6 +151,11 @@ impl CgroupPlan {
         self.hierarchies.iter().filter(|hierarchy| !hierarchy.is_unified() && !hierarchy.late).count()
     }
 
+    /// The device program for the v2 group, if there is one.
+    pub fn device_program(&self) -> Option<&Devices> {
+        self.hierarchies.iter().filter(|hierarchy| !hierarchy.late).find_map(HierarchyPlan::device_program)
+    }
+
     /// The plan as a story.
     pub fn steps(&self) -> impl Iterator<Item = Step> + '_ {
         self.hierarchies.iter().flat_map(HierarchyPlan::steps)
@@ -166,6 +171,11 @@ impl HierarchyPlan {
     /// Whether this is the v2 hierarchy.
     pub fn is_unified(&self) -> bool {
         self.legacy.is_empty()
+    }
+
+    /// The device program, if this is the v2 hierarchy and not everything is allowed.
+    pub(super) fn device_program(&self) -> Option<&Devices> {
+        self.devices.as_ref().filter(|devices| !devices.program.is_empty())
     }
 
     fn steps(&self) -> Vec<Step> {

@@ -104,6 +104,7 @@ fn launch(
             hand_over(&prepared.intent, &listener, &state, child.pid)
         }
         Event::Mount(_) => Err(Error::refused("the container's process spoke out of turn")),
+        Event::Born => Ok(()),
         Event::Barrier(_) => Err(Error::refused("exec has no barriers")),
     })?;
     drop(slots);

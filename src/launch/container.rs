@@ -94,7 +94,8 @@ pub fn make(mut reserved: Reserved, making: &Making<'_>) -> Result<Made> {
     reserved.write_record(&record)?;
     begin(Work::Group);
     let mut resctrl = resource_control(plan)?;
-    let mut created = plan.cgroup.as_ref().map(|plan| cgroup::create(plan, reserved.path())).transpose()?;
+    let mut created =
+        plan.cgroup.as_ref().map(|plan| cgroup::create_unrestricted(plan, reserved.path())).transpose()?;
     if let Some(created) = &created {
         record.cgroup = group_value(Some(&created.group))?;
     }
@@ -258,6 +259,15 @@ fn launch(
             begin(Work::Child);
             met
         }
+        Event::Born => match (&making.plan.cgroup, created) {
+            (Some(plan), Some(created)) => {
+                begin(Work::Group);
+                let restricted = cgroup::restrict_devices(plan, created);
+                begin(Work::Child);
+                restricted
+            }
+            _ => Ok(()),
+        },
         Event::Listener(listener) => hand_over(making.intent, &listener, &state(child.pid), child.pid),
     })?;
     begin(Work::Finish);

@@ -54,6 +54,7 @@ fn run(plan: &Plan, intent: &Intent, bundle: &Path, init: OwnedFd, mounts: &RefC
         scope: &|_, _| Err(Error::refused("a change of mounts asks for no scope")),
     };
     let launched = start::start(plan, &slots, None, |event, child| match event {
+        Event::Born => Ok(()),
         Event::Barrier(barrier) => meeting.at(barrier, child),
         Event::Mount(id) => {
             mounts.borrow_mut().push(id);

@@ -39,6 +39,7 @@ pub fn run(plan: &Plan, intent: &Intent, consumed: &[i32]) -> Result<i32> {
         moved: &RefCell::new(Vec::new()),
     };
     let launched = start::start(plan, &slots, None, |event, child| match event {
+        Event::Born => Ok(()),
         Event::Barrier(barrier) => meeting.at(barrier, child),
         Event::Listener(_) | Event::Mount(_) => Err(Error::refused("the sandbox spoke out of turn")),
     })?;

@@ -56,6 +56,8 @@ impl Launched {
 /// What the child asks of the parent on its way.
 #[derive(Debug)]
 pub enum Event {
+    /// It has been born, and works on its own: what needs not be done before can be done now.
+    Born,
     /// It waits at a barrier for the parent's steps.
     Barrier(Barrier),
     /// A mount of a running container was attached or detached: its id.
@@ -79,7 +81,14 @@ pub fn start(
     let forked = clone(plan, slots, cgroup, (&ours, &theirs))?;
     drop(theirs);
     begin(Work::Child);
-    let met = listen(plan, &ours, |event| meet(event, &forked)).and_then(|(heard, terminal)| match heard {
+    let met = meet(Event::Born, &forked).and_then(|()| {
+        if plan.child.iter().any(|step| step.operation == Operation::WaitForDevices) {
+            // One that has failed by now is gone, and has said why.
+            let _ = go_on(&ours);
+        }
+        listen(plan, &ours, |event| meet(event, &forked))
+    });
+    let met = met.and_then(|(heard, terminal)| match heard {
         Heard::Ready => Ok(Some((None, terminal))),
         Heard::Lost => Ok(None),
         Heard::End if leaves(plan) => Ok(Some((None, terminal))),

@@ -166,7 +166,7 @@ fn flag(story: &Story<'_>, kind: Kind) -> u64 {
 fn begin(story: &mut Story<'_>) -> Result<Slot> {
     let init = story.slot();
     story.open(Open::Given { name: "pidfd of the container's init", into: init }, &OWN);
-    namespaces::own_image(story)?;
+    namespaces::own_image_of_exec(story)?;
     story.chapter(Stage::Birth);
     namespaces::release_image(story)?;
     process::birth(story)?;

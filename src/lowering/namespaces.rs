@@ -101,6 +101,16 @@ pub fn resource_control(story: &mut Story<'_>) -> Result<()> {
     Ok(())
 }
 
+/// Child: waits for the device program, which takes the kernel so long that the parent attaches it after clone3. Whoever
+/// waits for the parent elsewhere hears of it after that.
+pub fn devices(story: &mut Story<'_>) -> Result<()> {
+    let restricted = story.plan.cgroup.as_ref().and_then(|plan| plan.device_program().cloned());
+    if let Some(devices) = restricted.filter(|_| story.plan.barriers.is_empty() && !story.request.gated) {
+        story.step(Operation::WaitForDevices, &devices.origin);
+    }
+    Ok(())
+}
+
 /// The host's ids of the payload's user, if the container shall manage its own cgroup: it has a cgroup namespace and a
 /// writable cgroup v2 mount (runtime-spec config-linux.md, "Cgroup ownership").
 fn group_owner(story: &Story<'_>) -> Option<(u32, u32)> {
@@ -172,11 +182,12 @@ fn keep_image(story: &mut Story<'_>, reopened: bool) {
 
 /// Whether the child may map the executable anew by its path: it has a mount namespace of its own, where that leads to
 /// another mount; nobody else in its pid namespace sees where its link leads until then; it goes on to execve(2) while
-/// the runtime lives; and it may read what the runtime may.
+/// the runtime lives, neither waiting for `start` nor staying as a reaper; and it may read what the runtime may.
 fn may_reopen(story: &Story<'_>) -> bool {
     let request = &story.request;
     let capable_of_the_same = !request.intent.makes(Kind::User) || request.facts.capabilities == 0;
-    request.intent.makes(Kind::Mount) && request.intent.makes(Kind::Pid) && !request.gated && capable_of_the_same
+    let stays = request.gated || request.intent.sandbox.as_ref().is_some_and(|sandbox| sandbox.reaper);
+    request.intent.makes(Kind::Mount) && request.intent.makes(Kind::Pid) && !stays && capable_of_the_same
 }
 
 /// Child: lets go of the executable, if the parent could not.

@@ -87,6 +87,7 @@ fn setup(story: &mut Story<'_>) -> Result<()> {
     files::readonly_paths(story)?; //         6  read-only paths
     files::masked_paths(story)?; //           6  masked paths
     root::leave_host(story)?; //              6  root read-only, propagation, pivot_root, detach
+    namespaces::devices(story)?; //           6  the device program is there, which the parent attaches since C
     Ok(())
 }
 

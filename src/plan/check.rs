@@ -4,6 +4,7 @@
 //! - every slot is filled once, before it is used, and nothing is opened for nothing;
 //! - every text, byte range and table entry lies in the arena;
 //! - each barrier the child waits at has the parent's half, in the same order, and the other way round;
+//! - the device program is attached before any other program runs in the container;
 //! - chapters come in their order; a root that is entered is left exactly once, and no host path is needed after;
 //! - nothing after the capabilities went needs one, and they go in the order that works: bounding set, groups, ids, sets;
 //! - whatever keeps the payload from more rights than it has is there: non-dumpable before anybody else's code or namespace,
@@ -29,6 +30,7 @@ pub fn check(plan: &Plan) -> Result<()> {
     references::check(plan)?;
     slots::check(plan)?;
     barriers(plan)?;
+    devices(plan)?;
     order(plan)?;
     present(plan)?;
     ids::check(plan)?;
@@ -50,6 +52,18 @@ fn barriers(plan: &Plan) -> Result<()> {
         .collect();
     let parent: Vec<_> = plan.barriers.iter().map(|entry| entry.0).collect();
     if child == parent { Ok(()) } else { Err(defect(0, "child and parent meet at different barriers")) }
+}
+
+/// The parent attaches the device program after clone3 and before anything else: the child must have heard of it.
+fn devices(plan: &Plan) -> Result<()> {
+    let hears = |op: Op| matches!(op, Op::WaitForDevices | Op::Wait(_) | Op::Ready);
+    let heard = plan.child.iter().position(|step| hears(step.operation));
+    let foreign = |op: Op| matches!(op, Op::SpawnHook { .. } | Op::Execute { .. });
+    let first = plan.child.iter().position(|step| foreign(step.operation)).unwrap_or(plan.child.len());
+    match plan.cgroup.as_ref().and_then(|plan| plan.device_program()) {
+        Some(_) if heard.is_none_or(|heard| heard > first) => Err(defect(first, "devices are not restricted yet")),
+        _ => Ok(()),
+    }
 }
 
 /// Whether an operation names a host path, which is gone after the root switch.

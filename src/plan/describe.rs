@@ -18,6 +18,7 @@ pub fn operation(plan: &Plan, operation: Op) -> String {
         Op::JoinCgroup(_) => "move into the next v1 control group".into(),
         Op::JoinResctrl(_) => "move into the next resctrl group".into(),
         Op::Umask(mask) => format!("set umask {mask:04o}"),
+        Op::WaitForDevices => "wait until the runtime has attached the device program".into(),
         Op::Wait(barrier) => format!("wait for the runtime: {}", barrier.name()),
         Op::BecomeRoot { groups } => {
             format!("become root of the user namespace{}", if groups { ", without groups" } else { "" })

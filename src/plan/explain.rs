@@ -38,7 +38,8 @@ pub fn lines(plan: &Plan) -> Vec<Line> {
     if let Some((request, place)) = &plan.resctrl {
         lines.extend(request.steps().into_iter().map(|step| parent("B", step, origin(*place))));
     }
-    for step in plan.cgroup.iter().flat_map(|cgroup| cgroup.steps()) {
+    let late = plan.cgroup.as_ref().and_then(|cgroup| cgroup.device_program()).map(|devices| devices.step());
+    for step in plan.cgroup.iter().flat_map(|cgroup| cgroup.steps()).filter(|step| Some(step) != late.as_ref()) {
         let place = Some(step.origin.to_string()).filter(|place| !place.is_empty());
         lines.push(parent("B", step.text, place));
     }
@@ -50,6 +51,8 @@ pub fn lines(plan: &Plan) -> Vec<Line> {
     for line in made(plan) {
         lines.push(parent("C", line, None));
     }
+    // While the child goes its own way.
+    lines.extend(late.map(|step| parent("C", step.text, Some(step.origin.to_string()))));
     for (barrier, steps) in &plan.barriers {
         let stage = if *barrier == Barrier::Identity { "D" } else { "E" };
         for (step, place) in steps {

@@ -106,7 +106,7 @@ fn hint(plan: &Plan, operation: Op, record: &Record) -> Option<&'static str> {
         (Op::Scheduler(_), libc::EINVAL) => Some("this kernel does not take this policy with these values"),
         (Op::Scheduler(_), libc::EBUSY) => Some("the processors have not that much time left for SCHED_DEADLINE"),
         (Op::InstallFilter { .. }, libc::EACCES) => Some("without noNewPrivileges the filter needs CAP_SYS_ADMIN"),
-        (Op::Wait(_), _) => Some("the runtime ended first"),
+        (Op::Wait(_) | Op::WaitForDevices, _) => Some("the runtime ended first"),
         (_, libc::ENOSYS) => Some("the kernel is older than 5.14, or an outer seccomp filter hides the call"),
         _ => None,
     }

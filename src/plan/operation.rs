@@ -93,6 +93,8 @@ pub enum Operation {
     // Identity and kernel
     /// Tells the parent that the barrier is reached and waits for its byte.
     Wait(super::Barrier),
+    /// Waits for the parent's byte: it has attached the device program since clone3.
+    WaitForDevices,
     /// setresgid(0), setresuid(0), and setgroups() where the namespace lets it.
     BecomeRoot {
         /// The namespace allows setgroups(2).

@@ -124,7 +124,8 @@ pub struct Devices {
 }
 
 impl Devices {
-    pub(super) fn step(&self) -> Step {
+    /// The program as a line of the story.
+    pub fn step(&self) -> Step {
         let text = match self.program.len() {
             0 => "attach no device program: every device is allowed".into(),
             count => format!(

@@ -20,6 +20,7 @@ impl Child<'_> {
             Op::JoinCgroup(tasks) | Op::JoinResctrl(tasks) => self.join_group(tasks),
             Op::Umask(mask) => raw::umask(mask).named(Call::None).map(drop),
             Op::Wait(barrier) => self.wait(barrier),
+            Op::WaitForDevices => self.hear(),
             Op::BecomeRoot { groups } => self.become_root(groups),
             Op::Join { namespace, flags } => raw::setns(self.slot(namespace)?, flags).named(Call::SetNs).map(drop),
             Op::Unshare(flags) => raw::unshare(flags).named(Call::Unshare).map(drop),

@@ -27,6 +27,7 @@ fn every() -> (Arena, Vec<Op>) {
         Op::JoinResctrl(slot),
         Op::Umask(0o22),
         Op::Wait(Barrier::Identity),
+        Op::WaitForDevices,
         Op::BecomeRoot { groups: true },
         Op::Join { namespace: slot, flags: 0x4000_0000 },
         Op::Unshare(0x0200_0000),
@@ -188,7 +189,7 @@ fn hints_fit() {
         assert!(text.split_once(" (").is_some_and(|(_, rest)| rest.contains(hint)) && text.ends_with(')'), "{text}");
     }
     let text = of(|op| matches!(op, Op::NewSession), Call::SetSid, libc::EPERM);
-    assert_eq!(text, "/place/1: cannot start a new session [step 46]: setsid: operation not permitted");
+    assert_eq!(text, "/place/1: cannot start a new session [step 47]: setsid: operation not permitted");
 }
 
 #[test]
