@@ -145,3 +145,32 @@ fn what_is_enabled_is_not_refused() {
     }
     assert_eq!((&all["ociVersionMin"], &all["ociVersionMax"]), (&json!("1.0.0"), &json!("1.3.0")));
 }
+
+/// What follows a text in a source, up to the quote.
+fn quoted_after<'t>(text: &'t str, before: &str) -> Vec<&'t str> {
+    text.split(before).skip(1).filter_map(|rest| rest.split('"').next()).collect()
+}
+
+#[test]
+fn annotations_that_reach_the_host_are_listed() {
+    only_kiste!();
+    let listed = words(&features(), "/potentiallyUnsafeConfigAnnotations");
+    let mut folders = vec![Path::new(env!("CARGO_MANIFEST_DIR")).join("src")];
+    let mut found = BTreeSet::new();
+    while let Some(folder) = folders.pop() {
+        for entry in std::fs::read_dir(folder).expect("src").flatten() {
+            if entry.path().is_dir() {
+                folders.push(entry.path());
+                continue;
+            }
+            let text = std::fs::read_to_string(entry.path()).expect("a source");
+            let names = ["annotations.get(\"", "strip_prefix(\"org.systemd"].map(|before| quoted_after(&text, before));
+            found.extend(names[0].iter().map(|name| (*name).to_owned()));
+            found.extend(names[1].iter().map(|rest| format!("org.systemd{rest}")));
+        }
+    }
+    assert!(found.len() > 1, "{found:?}");
+    for name in found {
+        assert!(listed.contains(&name), "{name} is read and not listed in features");
+    }
+}

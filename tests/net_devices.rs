@@ -180,3 +180,25 @@ fn without_a_network_namespace_no_device_moves() {
         bundle.run().fails_with(&["/linux/netDevices/kd0: moving network device kd0 needs CAP_NET_ADMIN"]);
     }
 }
+
+#[test]
+fn what_restore_does_not_bring_back_is_told() {
+    only_kiste!();
+    for (pointer, value, words) in [
+        (
+            "/linux/netDevices",
+            json!({ "kd0": {} }),
+            "/linux/netDevices/kd0: restore gives no container a network device",
+        ),
+        (
+            "/linux/intelRdt",
+            json!({ "closID": "gold" }),
+            "/linux/intelRdt: restore gives no container a class of service",
+        ),
+    ] {
+        let bundle = Bundle::new();
+        bundle.set(pointer, value);
+        bundle.call(&["restore", "--bundle", "bundle", "--image-path", "images", &bundle.id]).fails_with(&[words]);
+        bundle.assert_nothing_left();
+    }
+}

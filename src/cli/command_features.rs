@@ -45,7 +45,7 @@ fn features() -> Value {
             "kiste.commit": COMMIT,
         },
         // Callers that let users set annotations must know which of them reach the host.
-        "potentiallyUnsafeConfigAnnotations": ["bundle", "org.systemd.property."],
+        "potentiallyUnsafeConfigAnnotations": ["bundle", "org.systemd.property.", "org.criu.config"],
     })
 }
 

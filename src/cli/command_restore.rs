@@ -6,13 +6,23 @@ use super::command_run::{end, wait, warn};
 use super::{containers, prepare};
 use crate::checkpoint::has_bind;
 use crate::error::{Error, Result};
-use crate::intent::{NamespaceKind, RootKind};
+use crate::intent::{Intent, NamespaceKind, RootKind};
 use crate::launch::container::Making;
 use crate::launch::notify_socket::{DESTINATION, make_directory};
 use crate::launch::restored::{Restoring, restore};
 use crate::launch::signals::Blocked;
 use crate::launch::wait::become_subreaper;
 use crate::lowering::lower;
+
+/// What CRIU does not bring back and restore does not make: told, since a container without it is another one.
+fn not_restored(intent: &Intent) -> Result<()> {
+    let device = intent.net_devices.first().map(|device| (&device.origin, "a network device of the host"));
+    let class = intent.intel_rdt.as_ref().map(|wanted| (&wanted.origin, "a class of service (Intel RDT)"));
+    match device.or(class) {
+        Some((origin, what)) => Err(Error::refused(format!("restore gives no container {what}")).at(origin)),
+        None => Ok(()),
+    }
+}
 
 /// Makes the container; stays until its first process ends, unless detached.
 ///
@@ -24,6 +34,7 @@ pub fn run(global: &Global, arguments: &RestoreArguments) -> anyhow::Result<u8> 
     if prepared.intent.root.kind == RootKind::HostView {
         return Err(Error::input("restore needs a bundle").into());
     }
+    not_restored(&prepared.intent)?;
     let notify = has_bind(&arguments.image_path, DESTINATION.trim_start_matches('/'))?;
     let blocked = Blocked::all()?;
     if !arguments.detach && !prepared.intent.makes(NamespaceKind::Pid) {
