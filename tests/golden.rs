@@ -100,6 +100,7 @@ const CASES: &[Case] = &[
     case("filter-early", "filter-early", "root-v2", Typed::Create),
     case("filter-notify", "filter-notify", "root-v2", Typed::Create),
     case("filter-denies-setup", "filter-denies-setup", "root-v2", Typed::Run),
+    case("annotations", "annotations", "root-v2", Typed::Create),
     case("mounts-added", "default", "root-v2", Typed::AddMounts),
     case("mounts-added-user-namespace", "user-namespace", "root-limited", Typed::AddMounts),
     case("mounts-added-rootless", "rootless", "user", Typed::AddMounts),

@@ -4,11 +4,14 @@
 use clap_complete::Shell;
 use clap_mangen::Man;
 use kiste::cli::options::{self, CommandRow, Contract};
+use kiste::intent::annotations;
 use std::fs;
 use std::path::{Path, PathBuf};
 
 /// The hand-written part of kiste(1): what stands before and behind the options and commands.
 const OVERVIEW: &str = include_str!("../man/kiste.1.in");
+/// Where kiste-annotations(5) has the table.
+const GENERATED_KEYS: &str = ".\\\" the table\n";
 const GENERATED: &str = ".\\\" options and commands\n";
 
 fn file(path: &str) -> PathBuf {
@@ -118,6 +121,19 @@ fn the_overview_lists_options_and_commands() {
         text += &format!(".TP\n\\fBkiste\\-{}\\fR(1)\n{}\n", row.name, roff(row.about));
     }
     same("man/kiste.1", &(text + behind));
+}
+
+#[test]
+fn annotations_have_their_page() {
+    let mut text = String::from(include_str!("../man/kiste-annotations.5.in"));
+    let (before, behind) = text.split_once(GENERATED_KEYS).expect("man/kiste-annotations.5.in says where they go");
+    let mut keys = String::new();
+    for row in annotations::TABLE {
+        let name = if row.key.ends_with('.') { format!("{}NAME", row.key) } else { row.key.to_owned() };
+        keys += &format!(".TP\n\\fB{}\\fR=\\fI{}\\fR\n{}\n", roff(&name), roff(row.value), roff(row.help));
+    }
+    text = format!("{before}{keys}{behind}");
+    same("man/kiste-annotations.5", &text);
 }
 
 #[test]

@@ -5,7 +5,7 @@
 use super::arguments::Global;
 use super::command_version::{COMMIT, OWN, SPECIFICATION};
 use crate::intent::hardware::{MEMORY_FLAGS, MEMORY_MODES};
-use crate::intent::{NamespaceKind, from_oci::HOOKS, mount_options};
+use crate::intent::{NamespaceKind, annotations, from_oci::HOOKS, mount_options};
 use crate::seccomp;
 use serde_json::{Value, json};
 
@@ -45,7 +45,8 @@ fn features() -> Value {
             "kiste.commit": COMMIT,
         },
         // Callers that let users set annotations must know which of them reach the host.
-        "potentiallyUnsafeConfigAnnotations": ["bundle", "org.systemd.property.", "org.criu.config"],
+        "potentiallyUnsafeConfigAnnotations":
+            std::iter::once("bundle").chain(annotations::unsafe_keys()).collect::<Vec<_>>(),
     })
 }
 

@@ -110,6 +110,7 @@ fn build(
     if let Some(timings) = timings {
         timings.explain(&plan);
     }
+    let receiver = prepared.intent.extensions.pidfd_receiver.as_ref().map(|path| Path::new(&path.value));
     let making = Making {
         plan: &plan,
         intent: &prepared.intent,
@@ -119,7 +120,7 @@ fn build(
         gated: stay == Stay::Gone,
         helpers: prepare::helpers(&prepared.facts),
         pid_file: arguments.pid_file.as_deref(),
-        pidfd_socket: arguments.pidfd_socket.as_deref(),
+        pidfd_socket: arguments.pidfd_socket.as_deref().or(receiver),
     };
     plan.warnings.iter().for_each(|warning| crate::log::warning(warning));
     plan.remarks.iter().for_each(|remark| crate::log::debug(remark));

@@ -49,7 +49,8 @@ pub(super) fn prepare(global: &Global, arguments: &RunArguments, machine: Option
     let (mut intent, config, bundle, mut facts) = match &arguments.source {
         Source::Bundle { directory, config } => {
             let (bundle, config) = read_bundle(directory, config.as_deref())?;
-            let intent = from_oci::read_config(&config, &bundle, global.unknown)?;
+            let mut intent = from_oci::read_config(&config, &bundle, global.unknown)?;
+            receiver(&mut intent)?;
             let needs = needs(&intent);
             (intent, config, bundle, facts.map_or_else(|| Facts::for_start(&needs), Ok)?)
         }
@@ -112,6 +113,20 @@ fn read_bundle(directory: &Path, config: Option<&Path>) -> Result<(PathBuf, Vec<
     let bundle = std::fs::canonicalize(&bundle).map_err(failed(directory, "realpath"))?;
     let path = config.map_or_else(|| bundle.join("config.json"), Path::to_owned);
     Ok((bundle, read_config(&path)?))
+}
+
+/// The seccomp agent that crun's callers name in the environment, where the configuration names none.
+fn receiver(intent: &mut Intent) -> Result<()> {
+    const NAME: &str = "RUN_OCI_SECCOMP_RECEIVER";
+    let Some(profile) = intent.seccomp.as_mut().filter(|profile| profile.listener_path.is_none()) else {
+        return Ok(());
+    };
+    match std::env::var(NAME) {
+        Ok(path) if path.starts_with('/') => profile.listener_path = Some(path),
+        Ok(path) => return Err(Error::input(format!("{path:?} is no absolute path")).at(&Origin::fixed(NAME))),
+        Err(_) => {}
+    }
+    Ok(())
 }
 
 /// A configuration of at most 16 MiB.
@@ -232,7 +247,8 @@ pub(super) fn stored_intent(config: &[u8], bundle: &Path) -> Result<Intent> {
 /// # Errors
 /// When the stored configuration is damaged.
 pub(super) fn again(config: &[u8], bundle: &Path) -> Result<Prepared> {
-    let intent = stored_intent(config, bundle)?;
+    let mut intent = stored_intent(config, bundle)?;
+    receiver(&mut intent)?;
     let facts = Facts::for_start(&needs(&intent))?;
     Ok(Prepared {
         intent,

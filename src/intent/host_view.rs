@@ -159,6 +159,7 @@ pub fn host_view(wanted: HostView) -> Result<Intent> {
         seccomp: wanted.seccomp.clone(),
         hooks: Hooks::default(),
         annotations: BTreeMap::new(),
+        extensions: Default::default(),
         personality: None,
         net_devices: Vec::new(),
         intel_rdt: None,

@@ -12,6 +12,7 @@ use crate::cgroup::Resources;
 use crate::error::Origin;
 use crate::seccomp::Profile;
 
+pub mod annotations;
 pub mod contradictions;
 pub mod from_bwrap;
 pub mod from_oci;
@@ -64,6 +65,8 @@ pub struct Intent {
     pub hooks: Hooks,
     /// Annotations, sorted.
     pub annotations: BTreeMap<String, String>,
+    /// What annotations ask for.
+    pub extensions: annotations::Extensions,
     /// Execution domain (personality(2)): `PER_LINUX` or `PER_LINUX32`.
     pub personality: Option<Placed<u32>>,
     /// Network devices that move into the container's network namespace, in the input's order.

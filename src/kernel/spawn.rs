@@ -20,8 +20,10 @@ pub struct Program<'a> {
     pub directory: &'a CStr,
     /// Its descriptor 0.
     pub input: BorrowedFd<'a>,
-    /// Its descriptors 1 and 2.
+    /// Its descriptor 1.
     pub output: BorrowedFd<'a>,
+    /// Its descriptor 2.
+    pub errors: BorrowedFd<'a>,
 }
 
 /// Runs the program in a process group of its own, with no signal blocked, SIGPIPE as usual, and no descriptor but 0 to 2.
@@ -66,12 +68,13 @@ pub fn spawn(program: &Program) -> Raw<Forked> {
 fn prepare(program: &Program) -> Raw<()> {
     // SAFETY: setpgid(2) of this process takes integers only.
     unsafe { raw::syscall(libc::SYS_setpgid, [0; 6]) }?;
-    // The sources first go above 2, so that putting them in place overwrites neither; both are close-on-exec there.
+    // The sources first go above 2, so that putting them in place overwrites none; all are close-on-exec there.
     let input = raw::fcntl(program.input.as_raw_fd(), libc::F_DUPFD_CLOEXEC, 3)? as i32;
     let output = raw::fcntl(program.output.as_raw_fd(), libc::F_DUPFD_CLOEXEC, 3)? as i32;
+    let errors = raw::fcntl(program.errors.as_raw_fd(), libc::F_DUPFD_CLOEXEC, 3)? as i32;
     raw::dup3(input, 0, 0)?;
     raw::dup3(output, 1, 0)?;
-    raw::dup3(output, 2, 0)?;
+    raw::dup3(errors, 2, 0)?;
     raw::close_range(3, u32::MAX, libc::CLOSE_RANGE_CLOEXEC)?;
     raw::chdir(program.directory)?;
     raw::default_signal(libc::SIGPIPE)?;

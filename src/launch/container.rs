@@ -343,13 +343,13 @@ pub fn after_start(intent: &Intent, record: &Record, pid: i32) -> Result<()> {
         return Ok(());
     }
     let state = state_json(record, &intent.version, "running", pid).to_string();
-    run_hooks(&calls(&intent.hooks.poststart), state.as_bytes(), &record.bundle)
+    run_hooks(&calls(&intent.hooks.poststart, &intent.extensions), state.as_bytes(), &record.bundle)
 }
 
 /// poststop hooks: each runs whatever the others do, and failures are warnings (runtime-spec runtime.md, "Lifecycle").
 pub fn after_stop(intent: &Intent, record: &Record, bundle: &Path) {
     let state = state_json(record, &intent.version, "stopped", 0).to_string();
-    for hook in calls(&intent.hooks.poststop) {
+    for hook in calls(&intent.hooks.poststop, &intent.extensions) {
         if let Err(error) = run_hooks(std::slice::from_ref(&hook), state.as_bytes(), bundle) {
             crate::log::warning(&error.to_string());
         }

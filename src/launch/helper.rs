@@ -23,6 +23,8 @@ pub(super) struct Call<'a> {
     pub(super) env: &'a [String],
     /// Working directory.
     pub(super) directory: &'a CStr,
+    /// Files that standard output and standard error are appended to; nothing: their end is quoted in errors.
+    pub(super) outputs: [Option<&'a str>; 2],
     /// Standard input; nothing: /dev/null.
     pub(super) input: Option<&'a [u8]>,
     /// When it is killed.
@@ -80,13 +82,16 @@ impl Call<'_> {
             nix::unistd::pipe2(nix::fcntl::OFlag::O_CLOEXEC).map_err(|errno| failed("pipe2")(errno as i32))?;
         // Our end alone does not wait: the flag is of the open file, and each end of a pipe is one.
         raw::fcntl(output.as_raw_fd(), libc::F_SETFL, libc::O_NONBLOCK as usize).map_err(failed("fcntl"))?;
+        let append = |path: Option<&str>| path.map(|path| super::opening::append(path.as_ref())).transpose();
+        let files = [append(self.outputs[0])?, append(self.outputs[1])?];
         let program = Program {
             path: &path,
             arguments: &arguments,
             environment: &environment,
             directory: self.directory,
             input: input.as_fd(),
-            output: writer.as_fd(),
+            output: files[0].as_ref().map_or(writer.as_fd(), AsFd::as_fd),
+            errors: files[1].as_ref().map_or(writer.as_fd(), AsFd::as_fd),
         };
         let forked = spawn(&program).map_err(failed("execve"))?;
         Ok((forked, output))
@@ -185,7 +190,7 @@ mod tests {
 
     fn run(script: &str, input: Option<&[u8]>, timeout: Option<Duration>) -> Result<()> {
         let (args, env) = shell(script);
-        Call { path: "/bin/sh", args: &args, env: &env, directory: c"/", input, timeout }.run()
+        Call { path: "/bin/sh", args: &args, env: &env, directory: c"/", outputs: [None; 2], input, timeout }.run()
     }
 
     #[test]
@@ -242,7 +247,9 @@ mod tests {
 
     #[test]
     fn what_can_not_run_says_why() {
-        let call = |path| Call { path, args: &[], env: &[], directory: c"/", input: None, timeout: None }.run();
+        let call = |path| {
+            Call { path, args: &[], env: &[], directory: c"/", outputs: [None; 2], input: None, timeout: None }.run()
+        };
         assert_eq!(call("/no/such").unwrap_err().to_string(), "cannot run /no/such: execve: no such file or directory");
         assert_eq!(call("/dev/null").unwrap_err().to_string(), "cannot run /dev/null: execve: permission denied");
         assert!(call("sh").unwrap_err().to_string().contains("no absolute path"));

@@ -21,6 +21,8 @@ pub struct HookCall {
     pub env: Vec<String>,
     /// Seconds until its process group is killed.
     pub timeout: Option<u32>,
+    /// Files of the host that its standard output and standard error are appended to.
+    pub outputs: [Option<String>; 2],
     /// Its place in the input.
     pub origin: Origin,
 }
@@ -42,6 +44,7 @@ pub fn run_hooks(hooks: &[HookCall], state_json: &[u8], directory: &Path) -> Res
             args: &hook.args,
             env: &hook.env,
             directory: &directory,
+            outputs: [hook.outputs[0].as_deref(), hook.outputs[1].as_deref()],
             input: Some(state_json),
             timeout: hook.timeout.map(|seconds| Duration::from_secs(seconds.into())),
         };
@@ -63,6 +66,7 @@ mod tests {
             args: vec!["sh".into(), "-c".into(), script.into()],
             env: vec![],
             timeout: Some(20),
+            outputs: [None, None],
             origin: Origin::fixed("/hooks/poststop").child(number),
         }
     }

@@ -122,7 +122,8 @@ fn run(program: &Path, pid: i32, map: &[Range], file: &str) -> Result<()> {
     };
     let numbers = map.iter().flat_map(|(inside, outside, count)| [inside, outside, count]).map(u32::to_string);
     let args: Vec<String> = [path.to_owned(), pid.to_string()].into_iter().chain(numbers).collect();
-    let call = Call { path, args: &args, env: &[], directory: c"/", input: None, timeout: Some(PATIENCE) };
+    let call =
+        Call { path, args: &args, env: &[], directory: c"/", outputs: [None; 2], input: None, timeout: Some(PATIENCE) };
     call.run().map_err(|error| {
         let user = nix::unistd::getuid();
         error.hint(format!("is every range of the map in {file}, in a line of user {user}?"))

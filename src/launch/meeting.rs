@@ -9,7 +9,8 @@ use super::id_maps::{How, Range, write_maps};
 use super::opening::Slots;
 use crate::cgroup::systemd::ScopeRequest;
 use crate::error::{Error, Origin, Result};
-use crate::intent::{Hook, Intent};
+use crate::intent::annotations::Extensions;
+use crate::intent::{Hook, Intent, Placed};
 use crate::kernel::abi::{AT_EMPTY_PATH, AT_RECURSIVE, MOUNT_ATTR_IDMAP, MountAttr};
 use crate::kernel::owned::{Forked, c_string, fork_into, open};
 use crate::kernel::raw;
@@ -105,19 +106,26 @@ impl Meeting<'_> {
             ParentStep::RunHooks { list, .. } => {
                 let hooks = &self.intent.hooks;
                 let hooks = if *list == "prestart" { &hooks.prestart } else { &hooks.create_runtime };
-                run_hooks(&calls(hooks), &(self.state_json)(child.pid, "creating"), self.bundle)
+                run_hooks(
+                    &calls(hooks, &self.intent.extensions),
+                    &(self.state_json)(child.pid, "creating"),
+                    self.bundle,
+                )
             }
         }
     }
 }
 
 /// Hooks as the parent runs them.
-pub fn calls(hooks: &[Hook]) -> Vec<HookCall> {
+pub fn calls(hooks: &[Hook], extensions: &Extensions) -> Vec<HookCall> {
+    let file = |file: &Option<Placed<String>>| file.as_ref().map(|file| file.value.clone());
+    let outputs = [file(&extensions.hooks_stdout), file(&extensions.hooks_stderr)];
     let call = |hook: &Hook| HookCall {
         path: hook.path.clone(),
         args: hook.args.clone(),
         env: hook.env.clone(),
         timeout: hook.timeout,
+        outputs: outputs.clone(),
         origin: hook.origin.clone(),
     };
     hooks.iter().map(call).collect()

@@ -81,6 +81,7 @@ fn open_those(plan: &Plan, slots: &mut Slots, in_groups: bool) -> Result<()> {
             Open::Tree { path, recursive, nofollow, .. } => tree(path, *recursive, *nofollow),
             Open::Namespace { path, flag, foreign, .. } => namespace(path, *flag, *foreign),
             Open::Connect { path, .. } => super::console::connect_console_socket(path),
+            Open::Append { path, .. } => append(path),
             Open::StateFile { .. } => memory_file(),
         };
         let opened = opened.map_err(|error| plan.origin(*origin).map_or(error.clone(), |origin| error.at(origin)))?;
@@ -139,6 +140,21 @@ fn is_own(file: &OwnedFd, name: &str) -> bool {
     let own =
         c_string(format!("/proc/self/ns/{name}")).and_then(|path| raw::statx(abi::AT_FDCWD, &path, 0)).map(identity);
     this.is_err() || own.is_err() || this == own
+}
+
+/// A file that is written to at its end, made if it is missing. A FIFO that nobody reads is an error and no waiting.
+///
+/// # Errors
+/// When it can't be opened.
+pub(super) fn append(path: &Path) -> Result<OwnedFd> {
+    let failed = |call: &'static str| {
+        let what = format!("cannot append to {}", path.display());
+        move |errno| Error::refused(what).call(call, errno)
+    };
+    let flags = abi::O_WRONLY | libc::O_APPEND | libc::O_CREAT | libc::O_NOCTTY | libc::O_NONBLOCK;
+    let file = open(abi::AT_FDCWD, &c_path(path)?, flags, 0o600).map_err(failed("open"))?;
+    raw::fcntl(file.as_raw_fd(), libc::F_SETFL, libc::O_APPEND as usize).map_err(failed("fcntl"))?;
+    Ok(file)
 }
 
 fn memory_file() -> Result<OwnedFd> {

@@ -213,8 +213,8 @@ fn begin_scope(request: &ScopeRequest, pid: i32, scope: &RefCell<Option<Scope>>,
 fn hooks(making: &Making<'_>, record: &Record, pid: i32) -> Result<()> {
     let hooks = &making.intent.hooks;
     let state = state_json(record, &making.intent.version, "creating", pid).to_string();
-    run_hooks(&calls(&hooks.prestart), state.as_bytes(), making.bundle)?;
-    run_hooks(&calls(&hooks.create_runtime), state.as_bytes(), making.bundle)
+    run_hooks(&calls(&hooks.prestart, &making.intent.extensions), state.as_bytes(), making.bundle)?;
+    run_hooks(&calls(&hooks.create_runtime, &making.intent.extensions), state.as_bytes(), making.bundle)
 }
 
 /// The console socket that the plan has opened.

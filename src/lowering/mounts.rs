@@ -381,8 +381,9 @@ fn parameters(story: &mut Story<'_>, mount: &Mount, fstype: &str) -> Result<Rang
     }
     if let Some(label) = story.request.intent.mount_label.as_ref().filter(|label| !label.value.is_empty()) {
         // These have labels of their own, and the kernel refuses another.
-        if !matches!(fstype, "proc" | "sysfs" | "cgroup" | "cgroup2" | "mqueue") && !has("context") {
-            push(story, mount, "context", Some(&label.value))?;
+        let option = story.request.intent.extensions.mount_context.unwrap_or("context");
+        if !matches!(fstype, "proc" | "sysfs" | "cgroup" | "cgroup2" | "mqueue") && !has(option) {
+            push(story, mount, option, Some(&label.value))?;
         }
     }
     Ok(Range { start: start as _, count: (story.plan.arena.parameters.len() - start) as _ })

@@ -265,7 +265,7 @@ fn denies_setgroups(story: &Story<'_>) -> bool {
 /// the groups of the runtime stay: nobody there can get rid of them, so that they can't open what is closed to members (the
 /// reason for the denial), and those without a mapping are seen as nobody's.
 pub fn may_set_groups(story: &Story<'_>) -> bool {
-    if story.request.facts.setgroups_denied {
+    if story.request.facts.setgroups_denied || story.request.intent.extensions.keep_groups.is_some() {
         return false;
     }
     if story.request.intent.makes(Kind::User) {

@@ -39,6 +39,9 @@ pub fn labels(story: &mut Story<'_>) -> Result<()> {
 
 /// The profile's program, compiled once.
 fn program<'s>(story: &'s mut Story<'_>) -> Result<Option<&'s seccomp::Program>> {
+    if let (None, Some(raw)) = (&story.filter, &story.request.intent.extensions.raw_filter) {
+        story.filter = Some(seccomp::program_from_bytes(&raw.value).map_err(|error| error.at(&raw.origin))?);
+    }
     if story.filter.is_none() {
         let Some(profile) = &story.request.intent.seccomp else { return Ok(None) };
         let Some(native) = seccomp::Architecture::NATIVE else {
@@ -70,7 +73,9 @@ fn install(story: &mut Story<'_>, when_no_new_privileges: bool) -> Result<()> {
         return Ok(());
     }
     if let Some(operation) = filter(story)? {
-        story.step(operation, &Origin::fixed("/linux/seccomp"));
+        let raw = story.request.intent.extensions.raw_filter.as_ref();
+        let origin = raw.map_or(Origin::fixed("/linux/seccomp"), |raw| raw.origin.clone());
+        story.step(operation, &origin);
     }
     Ok(())
 }
@@ -100,7 +105,9 @@ pub fn drop(story: &mut Story<'_>) -> Result<()> {
         story.step(Operation::KeepCapabilities, &origin);
     }
     let inner = story.request.intent.sandbox.as_ref().is_some_and(|sandbox| sandbox.ids.is_some());
-    if may_set_groups(story) && !inner {
+    if story.request.intent.extensions.keep_groups.is_some() {
+        // Those that the runtime was started with stay: nothing is set.
+    } else if may_set_groups(story) && !inner {
         story.plan.arena.groups = user.additional_gids.clone();
         story.step(Operation::SetGroups, &ids);
     } else if !user.additional_gids.is_empty() {

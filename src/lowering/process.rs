@@ -123,6 +123,16 @@ pub fn runtime_hooks(story: &mut Story<'_>) -> Result<()> {
     if !hooks.start_container.is_empty() {
         story.created_state = Some(state_file(story, "created"));
     }
+    if story.creating_state.or(story.created_state).is_some() {
+        let extensions = &story.request.intent.extensions;
+        for (index, file) in [&extensions.hooks_stdout, &extensions.hooks_stderr].into_iter().enumerate() {
+            if let Some(file) = file {
+                let into = story.slot();
+                story.open(Open::Append { path: file.value.clone().into(), into }, &file.origin);
+                story.hook_files[index] = Some(into);
+            }
+        }
+    }
     Ok(())
 }
 
@@ -152,7 +162,8 @@ fn spawn(story: &mut Story<'_>, hooks: &[Hook], state: Slot) -> Result<()> {
         let environment = arena.list(&hook.env);
         arena.hooks.push(HookEntry { path, arguments, environment, timeout: hook.timeout.unwrap_or(0) });
         let index = (arena.hooks.len() - 1) as u16;
-        story.step(Operation::SpawnHook { hook: index, state }, &hook.origin);
+        let [output, errors] = story.hook_files;
+        story.step(Operation::SpawnHook { hook: index, state, output, errors }, &hook.origin);
     }
     Ok(())
 }
@@ -277,7 +288,8 @@ pub fn handover(story: &mut Story<'_>) -> Result<()> {
         for (name, into) in [("gate", gate), ("outcome", outcome)] {
             story.open(Open::Given { name, into }, &OWN);
         }
-        story.own(Operation::CloseAll { from, keep: [Some(gate), Some(outcome), state] });
+        let [output, errors] = story.hook_files.map(|file| file.filter(|_| state.is_some()));
+        story.own(Operation::CloseAll { from, keep: [Some(gate), Some(outcome), state, output, errors] });
         // The listener goes to the parent before it stops listening: the filter can't wait for `start`.
         early = privileges::notifies(story)?;
         if early {
@@ -287,11 +299,11 @@ pub fn handover(story: &mut Story<'_>) -> Result<()> {
         story.own(Operation::WaitGate { gate, outcome });
         start_hooks(story)?;
         if state.is_some() {
-            story.own(Operation::CloseAll { from, keep: [Some(outcome), None, None] });
+            story.own(Operation::CloseAll { from, keep: [Some(outcome), None, None, None, None] });
         }
     } else {
         start_hooks(story)?;
-        story.own(Operation::CloseAll { from, keep: [None; 3] });
+        story.own(Operation::CloseAll { from, keep: [None; 5] });
     }
     if !early {
         privileges::late_filter(story)?;

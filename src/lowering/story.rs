@@ -112,6 +112,8 @@ pub struct Story<'a> {
     pub creating_state: Option<Slot>,
     /// The memfd with the state that startContainer hooks read: `created`.
     pub created_state: Option<Slot>,
+    /// Where the standard output and standard error of the container's hooks go.
+    pub hook_files: [Option<Slot>; 2],
     /// The number of the mount in hand.
     pub mount: usize,
     /// Trees of host paths that were cloned before an empty root hid them, by the mount's number.
@@ -162,6 +164,7 @@ impl<'a> Story<'a> {
             terminal: None,
             creating_state: None,
             created_state: None,
+            hook_files: [None; 2],
             mount: 0,
             early: BTreeMap::new(),
             filled: Vec::new(),

@@ -331,6 +331,7 @@ pub fn open(what: &Open) -> String {
         Open::Given { name: "resctrl", .. } => "open the tasks of a resctrl group".into(),
         Open::Given { name: "tasks", .. } => "open the cgroup.procs of a v1 control group".into(),
         Open::Given { name, .. } => format!("open the {}", name.trim_start_matches("the ")),
+        Open::Append { path, .. } => format!("open {} to append what hooks write", path.display()),
         Open::StateFile { .. } => "make a file in memory for the state that hooks read".into(),
     }
 }

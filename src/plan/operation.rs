@@ -526,7 +526,7 @@ pub enum Operation {
         /// First number.
         from: u32,
         /// Kept: the report socket or the gate's ends.
-        keep: [Option<Slot>; 3],
+        keep: [Option<Slot>; 5],
     },
     /// One message to the parent: ready. Closes the report socket.
     Ready,
@@ -543,6 +543,10 @@ pub enum Operation {
         hook: u16,
         /// The state, in a memfd.
         state: Slot,
+        /// Its standard output; the child's own if unset.
+        output: Option<Slot>,
+        /// Its standard error.
+        errors: Option<Slot>,
     },
     /// exit_group(0): a child without payload has done its work.
     Leave,

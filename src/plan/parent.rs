@@ -64,6 +64,13 @@ pub enum Open {
         /// Where it goes.
         into: Slot,
     },
+    /// A file that hooks' output is appended to, made if it is missing.
+    Append {
+        /// Host path.
+        path: PathBuf,
+        /// Where it goes.
+        into: Slot,
+    },
     /// An empty memfd for the state that hooks read.
     StateFile {
         /// Where it goes.
@@ -76,7 +83,7 @@ impl Open {
     pub fn into(&self) -> Slot {
         match self {
             Open::Tree { into, .. } | Open::Namespace { into, .. } | Open::Connect { into, .. } => *into,
-            Open::Given { into, .. } | Open::StateFile { into } => *into,
+            Open::Given { into, .. } | Open::StateFile { into } | Open::Append { into, .. } => *into,
         }
     }
 }

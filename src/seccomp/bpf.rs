@@ -19,6 +19,50 @@ pub(super) const JSET: u16 = 0x45;
 /// Answer `k`.
 pub(super) const RET: u16 = 0x06;
 
+// What kiste's own programs don't use and ready-made ones may.
+/// Load the size of `struct seccomp_data`.
+pub(super) const LOAD_LENGTH: u16 = 0x80;
+/// The same into the index register.
+pub(super) const LOAD_X_LENGTH: u16 = 0x81;
+/// Load `k`.
+pub(super) const LOAD_IMMEDIATE: u16 = 0x00;
+/// The same into the index register.
+pub(super) const LOAD_X_IMMEDIATE: u16 = 0x01;
+/// Load word `k` of the scratch memory.
+pub(super) const LOAD_MEMORY: u16 = 0x60;
+/// The same into the index register.
+pub(super) const LOAD_X_MEMORY: u16 = 0x61;
+/// Store to word `k`.
+pub(super) const STORE: u16 = 0x02;
+/// Store the index register.
+pub(super) const STORE_X: u16 = 0x03;
+/// Divide by `k`.
+pub(super) const DIVIDE: u16 = 0x34;
+/// Shift by `k`.
+pub(super) const SHIFT_LEFT: u16 = 0x64;
+/// Shift by `k`.
+pub(super) const SHIFT_RIGHT: u16 = 0x74;
+/// Minus the accumulator.
+pub(super) const NEGATE: u16 = 0x84;
+/// Accumulator to index register.
+pub(super) const TO_X: u16 = 0x07;
+/// Index register to accumulator.
+pub(super) const FROM_X: u16 = 0x87;
+/// Answer the accumulator.
+pub(super) const RET_A: u16 = 0x16;
+/// The bit that makes the index register the operand, in arithmetic and comparisons.
+pub(super) const BY_X: u16 = 0x08;
+
+/// Whether it compares and jumps: with `k` or the index register.
+pub(super) fn is_conditional(code: u16) -> bool {
+    matches!(code & !BY_X, JEQ | JGT | JGE | JSET)
+}
+
+/// Whether it calculates with `k` or the index register. seccomp(2) takes no remainder.
+pub(super) fn is_arithmetic(code: u16) -> bool {
+    matches!(code & !BY_X, 0x04 | 0x14 | 0x24 | 0x34 | 0x44 | 0x54 | 0x64 | 0x74 | 0xa4)
+}
+
 /// Offset of the number in `struct seccomp_data`.
 pub(super) const NR: u32 = 0;
 /// Offset of the `AUDIT_ARCH_*` value.

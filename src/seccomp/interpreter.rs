@@ -43,27 +43,63 @@ pub fn evaluate(program: &[Instruction], arch: u32, nr: u32, args: [u64; 6]) -> 
 }
 
 fn run(program: &[Instruction], arch: u32, nr: u32, args: [u64; 6]) -> (u32, u32) {
-    let (mut accumulator, mut at, mut steps) = (0u32, 0usize, 0u32);
+    let (mut accumulator, mut index, mut memory) = (0u32, 0u32, [0u32; 16]);
+    let (mut at, mut steps) = (0usize, 0u32);
     while let Some(instruction) = program.get(at) {
         let Instruction { code, jt, jf, k } = *instruction;
         let branch = |taken: bool| usize::from(if taken { jt } else { jf });
+        let operand = if code & bpf::BY_X != 0 { index } else { k };
+        let word = k as usize % memory.len();
         (at, steps) = (at + 1, steps + 1);
         match code {
             bpf::LOAD => match load(arch, nr, &args, k) {
                 Some(word) => accumulator = word,
                 None => break,
             },
-            bpf::AND => accumulator &= k,
             bpf::JA => at += k as usize,
-            bpf::JEQ => at += branch(accumulator == k),
-            bpf::JGT => at += branch(accumulator > k),
-            bpf::JGE => at += branch(accumulator >= k),
-            bpf::JSET => at += branch(accumulator & k != 0),
             bpf::RET => return (k, steps),
-            _ => break,
+            bpf::RET_A => return (accumulator, steps),
+            bpf::LOAD_IMMEDIATE => accumulator = k,
+            bpf::LOAD_X_IMMEDIATE => index = k,
+            bpf::LOAD_LENGTH => accumulator = 64,
+            bpf::LOAD_X_LENGTH => index = 64,
+            bpf::LOAD_MEMORY => accumulator = memory[word],
+            bpf::LOAD_X_MEMORY => index = memory[word],
+            bpf::STORE => memory[word] = accumulator,
+            bpf::STORE_X => memory[word] = index,
+            bpf::TO_X => index = accumulator,
+            bpf::FROM_X => accumulator = index,
+            bpf::NEGATE => accumulator = accumulator.wrapping_neg(),
+            _ if bpf::is_arithmetic(code) => match calculate(code & !bpf::BY_X, accumulator, operand) {
+                Some(result) => accumulator = result,
+                // Division by zero ends the program with 0 (filter.c).
+                None => return (0, steps),
+            },
+            _ => match code & !bpf::BY_X {
+                bpf::JEQ => at += branch(accumulator == operand),
+                bpf::JGT => at += branch(accumulator > operand),
+                bpf::JGE => at += branch(accumulator >= operand),
+                bpf::JSET => at += branch(accumulator & operand != 0),
+                _ => break,
+            },
         }
     }
     (bpf::RET_KILL_PROCESS, steps)
+}
+
+/// The accumulator after `code` with an operand.
+fn calculate(code: u16, accumulator: u32, operand: u32) -> Option<u32> {
+    Some(match code {
+        0x04 => accumulator.wrapping_add(operand),
+        0x14 => accumulator.wrapping_sub(operand),
+        0x24 => accumulator.wrapping_mul(operand),
+        bpf::DIVIDE => accumulator.checked_div(operand)?,
+        0x44 => accumulator | operand,
+        bpf::AND => accumulator & operand,
+        bpf::SHIFT_LEFT => accumulator.wrapping_shl(operand),
+        bpf::SHIFT_RIGHT => accumulator.wrapping_shr(operand),
+        _ => accumulator ^ operand,
+    })
 }
 
 /// One aligned word of `struct seccomp_data`, little endian.

@@ -48,12 +48,14 @@ mod bpf;
 mod conditions;
 mod emit;
 mod interpreter;
+mod raw;
 mod rules;
 mod tables;
 mod words;
 
 pub use interpreter::{Verdict, evaluate};
-pub use tables::{syscall_name, syscall_number};
+pub use raw::program_from_bytes;
+pub use tables::{is_known, syscall_name, syscall_number};
 pub use words::{Action, Architecture, Flag, Operator};
 
 use crate::error::{Origin, Result};

@@ -160,6 +160,11 @@ pub(super) fn number(architecture: Architecture, slot: Slot) -> u32 {
     }
 }
 
+/// Whether any ABI has a call of this name.
+pub fn is_known(name: &str) -> bool {
+    lookup(name).is_some()
+}
+
 /// The number of a system call on an architecture; nothing if the architecture lacks the call or kiste has no table of
 /// it. x32 numbers carry bit 30.
 pub fn syscall_number(architecture: Architecture, name: &str) -> Option<u32> {

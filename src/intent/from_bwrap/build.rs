@@ -103,6 +103,7 @@ pub fn intent(wanted: &Bwrap, caller: &Caller) -> Result<Intent> {
         seccomp: None,
         hooks: Hooks::default(),
         annotations: BTreeMap::new(),
+        extensions: Default::default(),
         personality: None,
         mount_label: None,
         intel_rdt: None,

@@ -91,6 +91,7 @@ pub fn read_config(text: &[u8], bundle: &Path, unknown: Unknown) -> Result<Inten
     let mut intent = read(Node::root(&value, &notes), bundle)?;
     intent.unsupported = notes.unsupported.into_inner();
     intent.warnings = notes.warnings.into_inner();
+    super::annotations::apply(&mut intent)?;
     contradictions::check(&mut intent)?;
     Ok(intent)
 }
@@ -198,6 +199,7 @@ fn read(node: Node<'_>, bundle: &Path) -> Result<Intent> {
         seccomp: linux.seccomp,
         hooks: object.or_default("hooks", hooks::read)?,
         annotations: annotations.into_iter().collect(),
+        extensions: Default::default(),
         personality: linux.personality,
         net_devices: linux.net_devices,
         intel_rdt: linux.intel_rdt,

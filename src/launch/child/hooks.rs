@@ -7,17 +7,29 @@ use crate::plan::Slot;
 use crate::plan::report::Call;
 
 impl Child<'_> {
-    pub(super) fn spawn_hook(&mut self, hook: u16, state: Slot) -> Done {
+    pub(super) fn spawn_hook(&mut self, hook: u16, state: Slot, outputs: [Option<Slot>; 2]) -> Done {
         let arena = self.arena;
         let (Some(entry), Some(pointers)) = (arena.hooks.get(hook as usize), self.hooks.get(hook as usize)) else {
             return fail(Call::Verify, libc::ERANGE);
         };
         let state = self.slot(state)?;
+        let mut files = [-1; 2];
+        for (file, slot) in files.iter_mut().zip(outputs) {
+            if let Some(slot) = slot {
+                *file = self.slot(slot)?;
+            }
+        }
         raw::rewind(state).named(Call::Read)?;
         let program = arena.c_str(entry.path);
         let (arguments, environment) = (pointers.0.pointers(), pointers.1.pointers());
         let forked = raw::fork_hook(|| {
-            let ready = raw::dup3(state, 0, 0).and_then(|_| raw::close_range(3, u32::MAX, libc::CLOSE_RANGE_CLOEXEC));
+            let mut ready = raw::dup3(state, 0, 0);
+            for (number, file) in (1..).zip(files) {
+                if file >= 0 {
+                    ready = ready.and_then(|_| raw::dup3(file, number, 0));
+                }
+            }
+            let ready = ready.and_then(|_| raw::close_range(3, u32::MAX, libc::CLOSE_RANGE_CLOEXEC));
             match ready {
                 Ok(_) => raw::execve(program, &arguments, &environment) as u8 as i32,
                 Err(errno) => errno as u8 as i32,

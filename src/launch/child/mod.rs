@@ -174,8 +174,8 @@ impl Child<'_> {
     }
 
     /// Closes everything from `from` on but the report socket and the kept slots.
-    fn close_all(&self, from: u32, keep: &[Option<Slot>; 3]) -> Done {
-        let mut kept = [u32::MAX; 4];
+    fn close_all(&self, from: u32, keep: &[Option<Slot>; 5]) -> Done {
+        let mut kept = [u32::MAX; 6];
         let mut places = kept.iter_mut();
         for slot in keep.iter().flatten() {
             if let Some(place) = places.next() {

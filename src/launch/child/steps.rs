@@ -65,7 +65,7 @@ impl Child<'_> {
             Op::CloseAll { from, keep } => self.close_all(from, &keep),
             Op::Ready => self.ready(),
             Op::WaitGate { gate, outcome } => self.wait_gate(gate, outcome),
-            Op::SpawnHook { hook, state } => self.spawn_hook(hook, state),
+            Op::SpawnHook { hook, state, output, errors } => self.spawn_hook(hook, state, [output, errors]),
             Op::Execute { candidates, .. } => self.execute(candidates),
             Op::TellMount(tree) => self.tell_mount(index, tree),
             Op::Detach { proc, mount } => self.detach(index, proc, mount),

@@ -6,10 +6,10 @@ use crate::plan::operation::Missing;
 use crate::plan::{Open, Operation as Op, ParentStep, Plan, Slot};
 
 /// What an operation reads and what it fills.
-type Uses = ([Option<Slot>; 3], [Option<Slot>; 2]);
+type Uses = ([Option<Slot>; 5], [Option<Slot>; 2]);
 
 fn reads(slots: &[Slot]) -> Uses {
-    let mut read = [None; 3];
+    let mut read = [None; 5];
     read.iter_mut().zip(slots).for_each(|(place, slot)| *place = Some(*slot));
     (read, [None; 2])
 }
@@ -50,9 +50,9 @@ fn uses(operation: Op) -> Uses {
         Op::SendDescriptor { socket, descriptor, .. } => reads(&[socket, descriptor]),
         Op::BindConsole { root, peer } => reads(&[root, peer]),
         Op::AdoptTerminal { peer, .. } => reads(&[peer]),
-        Op::CloseAll { keep: [one, two, three], .. } => ([one, two, three], [None; 2]),
+        Op::CloseAll { keep, .. } => (keep, [None; 2]),
         Op::WaitGate { gate, outcome } => reads(&[gate, outcome]),
-        Op::SpawnHook { state, .. } => reads(&[state]),
+        Op::SpawnHook { state, output, errors, .. } => ([Some(state), output, errors, None, None], [None; 2]),
         _ => reads(&[]),
     }
 }
