@@ -286,3 +286,136 @@ fn a_server_keeps_its_state_and_its_client() {
     assert_eq!(ask("set colour red"), "red");
     assert_eq!(ask("get shape"), "nothing");
 }
+
+#[test]
+fn mount_points_with_odd_names_stay_where_they_were() {
+    requires!(has_criu(), "needs CRIU");
+    let bundle = counter();
+    let folders: Vec<PathBuf> = (0..4).map(|_| bundle.host_folder()).collect();
+    let destinations = ["/with space", "/a:b", "/c]d", "/link/inside"];
+    fs::create_dir(bundle.inside("real")).expect("a folder");
+    symlink("real", bundle.inside("link")).expect("a link");
+    for (number, (folder, destination)) in folders.iter().zip(destinations).enumerate() {
+        fs::write(folder.join("number"), number.to_string()).expect("a file");
+        let options: &[&str] = if number == 0 { &["bind", "ro"] } else { &["bind"] };
+        bundle.mount(destination, "bind", folder.to_str().expect("UTF-8"), options);
+    }
+    bundle.launch();
+    let pid = bundle.pid();
+    wait_count(pid, 2);
+    let before = mounts(pid);
+    checkpoint(&bundle, &[]).ok();
+    // Another copy of the root, where the mount points are missing.
+    for name in ["with space", "a:b", "c]d"] {
+        fs::remove_dir(bundle.inside(name)).expect("an empty mount point");
+    }
+    let again = restore(&bundle, &[]);
+    assert_eq!(mounts(again.pid), before);
+    for (number, place) in ["with space", "a:b", "c]d", "real/inside"].iter().enumerate() {
+        let text = fs::read_to_string(format!("/proc/{}/root/{place}/number", again.pid)).expect(place);
+        assert_eq!(text, number.to_string(), "{place}");
+    }
+}
+
+#[test]
+fn a_link_in_the_new_root_leads_no_mount_away() {
+    requires!(has_criu(), "needs CRIU");
+    let bundle = counter();
+    let folder = bundle.host_folder();
+    bundle.mount("/data/here", "bind", folder.to_str().expect("UTF-8"), &["bind"]);
+    bundle.launch();
+    wait_count(bundle.pid(), 2);
+    checkpoint(&bundle, &[]).ok();
+    bundle.delete().ok();
+    fs::remove_dir_all(bundle.inside("data")).expect("the mount point");
+    symlink("/etc", bundle.inside("data")).expect("a link");
+    call(&bundle, "restore", &["--detach", "--bundle", "bundle"], &bundle.id)
+        .fails_with(&["/data/here", "symbolic link"]);
+    bundle.assert_nothing_left();
+    // A configuration without that mount is not guessed around, either.
+    fs::remove_file(bundle.inside("data")).expect("the link");
+    bundle.unmount("/data/here");
+    call(&bundle, "restore", &["--detach", "--bundle", "bundle"], &bundle.id)
+        .fails_with(&["/data/here", "configuration lacks"]);
+    bundle.assert_nothing_left();
+}
+
+#[test]
+fn what_can_not_be_saved_is_told_and_the_container_goes_on() {
+    requires!(has_criu(), "needs CRIU");
+    let bundle = counter();
+    let folder = bundle.host_folder();
+    bundle.mount("/a]:kiste-0", "bind", folder.to_str().expect("UTF-8"), &["bind"]);
+    bundle.create().ok();
+    checkpoint(&bundle, &[]).fails_with(&["that is created", "start"]);
+    bundle.start().ok();
+    let pid = bundle.pid();
+    wait_count(pid, 2);
+    checkpoint(&bundle, &[]).fails_with(&["/a]:kiste-0", "no ]:"]);
+    let mut exec = bundle.runtime.command(&["exec", &bundle.id, "/init", "sleep"]).spawn().expect("exec");
+    wait_until("the other process", || bundle.call(&["ps", "--format", "json", &bundle.id]).out.contains(','));
+    checkpoint(&bundle, &[]).fails_with(&["is no descendant of the first one", "exec has brought it"]);
+    exec.kill().expect("kill");
+    exec.wait().expect("wait");
+    assert!(!bundle.dir.join("image").exists(), "images were made");
+    assert_eq!((bundle.pid(), bundle.state()["status"].as_str()), (pid, Some("running")));
+    let before = count(pid);
+    wait_count(pid, before + 2);
+    bundle.kill("KILL").ok();
+    bundle.wait_status("stopped");
+    checkpoint(&bundle, &[]).fails_with(&["container not running"]);
+    call(&bundle, "checkpoint", &[], "no-such").fails_with(&["does not exist"]);
+}
+
+#[test]
+fn a_checkpoint_that_others_can_write_to_or_that_is_damaged_is_refused() {
+    requires!(has_criu(), "needs CRIU");
+    let bundle = counter();
+    bundle.launch();
+    wait_count(bundle.pid(), 2);
+    checkpoint(&bundle, &[]).ok();
+    bundle.delete().ok();
+    let again = |words: &[&str]| {
+        call(&bundle, "restore", &["--detach", "--bundle", "bundle"], &bundle.id).fails_with(words);
+        bundle.assert_nothing_left();
+    };
+    let image = bundle.dir.join("image");
+    fs::set_permissions(&image, PermissionsExt::from_mode(0o777)).expect("chmod");
+    again(&["may be written to by others", "0777"]);
+    fs::set_permissions(&image, PermissionsExt::from_mode(0o700)).expect("chmod");
+    fs::remove_file(image.join("core-1.img")).expect("an image");
+    // CRIU's own words, and where there are more of them.
+    again(&["cannot restore the container: CRIU failed", "empty-image", "its log is", "restore.log"]);
+    fs::remove_file(image.join("kiste.json")).expect("the manifest");
+    again(&["no checkpoint of kiste's"]);
+}
+
+#[test]
+fn limits_hooks_and_namespaces_are_those_of_the_new_container() {
+    requires!(has_criu(), "needs CRIU");
+    let bundle = Bundle::with_args(&["count", "/tmp/n"]);
+    bundle.mount("/tmp", "tmpfs", "tmp", &[]).set("/linux/resources/pids/limit", json!(50));
+    bundle.push("/linux/namespaces", json!({ "type": "cgroup" }));
+    bundle.launch();
+    let pid = bundle.pid();
+    wait_count(pid, 2);
+    checkpoint(&bundle, &[]).ok();
+    let told = bundle.dir.join("hooks");
+    for name in ["prestart", "createRuntime", "poststop"] {
+        let script = format!("echo {name} $(grep -o '\"status\":\"[a-z]*\"') >> {}", told.display());
+        bundle.push(&format!("/hooks/{name}"), json!({ "path": "/bin/sh", "args": ["sh", "-c", script] }));
+    }
+    bundle.set("/linux/resources/pids/limit", json!(60));
+    bundle.set("/linux/cgroupsPath", json!(format!("/kiste-test/{}-again", bundle.id)));
+    let again = restore(&bundle, &[]);
+    wait_count(again.pid, 3);
+    let group = format!("/kiste-test/{}-again", bundle.id);
+    assert_eq!(harness::host::cgroup_value("pids", &group, "pids.max"), "60");
+    let members = harness::host::cgroup_value("pids", &group, "cgroup.procs");
+    assert!(members.lines().any(|line| line == again.pid.to_string()), "{members}");
+    assert_ne!(fs::read_link(format!("/proc/{}/ns/net", again.pid)).ok(), fs::read_link("/proc/self/ns/net").ok());
+    bundle.call(&["delete", "--force", &again.id]).ok();
+    let told = fs::read_to_string(&told).expect("what the hooks told");
+    let creating = "\"status\":\"creating\"";
+    assert_eq!(told, format!("prestart {creating}\ncreateRuntime {creating}\npoststop \"status\":\"stopped\"\n"));
+}

@@ -18,7 +18,7 @@ const KNOWN: &[(&str, &str)] = &[
     ("Connected TCP socket", "--tcp-established makes connections part of the checkpoint, --tcp-close closes them"),
     ("In-flight connection", "--tcp-skip-in-flight leaves connections in the making out"),
     ("External socket is used", "a unix socket's other end is outside the container: --ext-unix-sk"),
-    ("Can't dump half of stream unix connection", "a unix socket's other end is outside the container: --ext-unix-sk"),
+    ("Can't dump half of stream unix connection", "CRIU can't save a stream whose other end is outside the container"),
     ("--shell-job", "the container uses the caller's terminal: --shell-job"),
     ("Found dangling tty", "the container uses a terminal that is not its own: --shell-job"),
     ("file-locks", "the container holds file locks: --file-locks"),
@@ -44,6 +44,15 @@ pub(super) fn explain(error: Error, log: &Path) -> Error {
     Error { what, ..error }.hint(format!("{}its log is {}", help.unwrap_or_default(), log.display()))
 }
 
+/// What CRIU also calls errors: consequences, and probes of what it can do without.
+const NOISE: &[&str] = &[
+    "Dumping FAILED",
+    "Restoring FAILED",
+    "cgroupd: recv req error",
+    "Can't setup RLIMIT_NOFILE for self",
+    "tun: Unable to create tun",
+];
+
 fn end_of(path: &Path) -> Option<String> {
     let mut file = std::fs::File::open(path).ok()?;
     let length = file.metadata().ok().filter(std::fs::Metadata::is_file)?.len();
@@ -55,13 +64,13 @@ fn end_of(path: &Path) -> Option<String> {
 
 /// The last errors of a log, quoted; what was the matter comes before its consequences.
 pub(super) fn errors(log: &str) -> Option<String> {
-    let is_consequence = |line: &str| line.contains("Dumping FAILED") || line.contains("Restoring FAILED");
+    let is_noise = |line: &str| NOISE.iter().any(|words| line.contains(words));
     let lines: Vec<&str> = log
         .lines()
         .filter_map(|line| line.split_once("Error (").map(|(_, rest)| rest))
         // `(criu/files.c:123): words`
         .map(|rest| rest.split_once("): ").map_or(rest, |(_, words)| words))
-        .filter(|line| !is_consequence(line))
+        .filter(|line| !is_noise(line))
         .collect();
     let last = lines.len().saturating_sub(LINES);
     let quoted: Vec<String> = lines[last..].iter().map(|line| format!("\"{}\"", clean(line))).collect();
