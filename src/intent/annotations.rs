@@ -95,8 +95,8 @@ pub static TABLE: &[Row] = &[
         Effect::SystemdProperty,
         "VALUE",
         "Sets a property of the container's systemd scope; the rest of the key is its name (TimeoutStopUSec). VALUE is \
-         GVariant text: true, 5, uint64 5, 'text', ['a', 'b'], [uint32 1, 2], ('a', 1), @as [] and so on. A property \
-         whose name ends in Sec is given in seconds and becomes the one that ends in USec. Without \
+         GVariant text of these kinds: true, 5, 1.5, uint64 5 (or int32, int64, uint32, double), 'text', ['a', 'b'], \
+         [uint32 1, 2], [byte 0x0f]; tuples and nested lists are refused. A property whose name ends in Sec is given in seconds and becomes the one that ends in USec. Without \
          --systemd-cgroup it has no effect.",
     ),
     row(
