@@ -309,7 +309,7 @@ fn a_profile_of_apparmor_confines() {
     bundle.set("/process/apparmorProfile", json!(name));
     let output = bundle.run();
     load("--remove");
-    let output = output.ok();
+    let output = output.code(1);
     let report: Value = serde_json::from_str(output.lines()[0]).expect("JSON");
     assert_eq!(report["attr"], format!("{name} (enforce)"));
     assert_eq!(output.lines()[1..], ["EACCES", "ok"]);
