@@ -282,3 +282,70 @@ fn a_container_may_manage_its_own_part_of_the_tree() {
     bundle.mount("/sys/fs/cgroup", "cgroup", "cgroup", &["rw", "nosuid", "noexec", "nodev"]);
     assert!(bundle.run().ok().out.starts_with("ok\n"));
 }
+
+/// systemd enforces at a `daemon-reload` what it was told, and what it was not told as if nothing had been asked for.
+#[test]
+fn a_scope_of_systemd_knows_the_devices() {
+    requires_systemd!();
+    requires!(host::is_root(), "needs root: a plain user's devices are the host's");
+    let mut bundle = sleeping();
+    bundle.runtime.options.push("--systemd-cgroup".into());
+    bundle.set("/linux/cgroupsPath", json!(format!("system.slice:kiste-test:{}", bundle.id)));
+    let some = json!(["CAP_MKNOD"]);
+    bundle.set("/process/capabilities", json!({ "bounding": some, "permitted": some, "effective": some }));
+    let rules = json!([
+        { "allow": false, "access": "rwm" },
+        { "allow": true, "type": "c", "major": 10, "access": "r" },
+        { "allow": true, "type": "c", "major": 1, "minor": 6, "access": "r" },
+        { "allow": true, "type": "c", "major": 1, "minor": 10, "access": "rw" },
+        { "allow": false, "type": "c", "major": 1, "minor": 10, "access": "w" },
+    ]);
+    bundle.set("/linux/resources/devices", rules).mount("/data", "tmpfs", "tmpfs", &[]);
+    bundle.launch();
+    let unit = format!("kiste-test-{}.scope", bundle.id);
+    let systemctl = |words: &[&str]| bundle.host_command("systemctl", words).ok().out;
+    let policy = systemctl(&["show", "-p", "DevicePolicy", "-p", "DeviceAllow", &unit]);
+    assert!(policy.contains("DevicePolicy=strict"), "{policy}");
+    for entry in ["char-* m", "block-* m", "/dev/char/1:3 rwm", "char-136 rwm", "char-10 rm", "/dev/char/1:6 rm"] {
+        assert!(policy.contains(entry), "{entry} is not in {policy}");
+    }
+    // Numbers without a driver: where one is allowed, the answer is that there is none. The last is in no rule.
+    for minor in ["6", "10", "12"] {
+        bundle.exec(&["mknod", &format!("/data/{minor}"), "c", "1", minor]).ok();
+    }
+    let open = |name: &str, how: &str| bundle.exec(&["open", name, how]).out.trim().to_owned();
+    for when in ["at first", "after a reload"] {
+        let seen = [("/dev/null", "w"), ("/data/6", "r"), ("/data/6", "w"), ("/data/10", "r"), ("/data/10", "w")];
+        let seen = seen.map(|(name, how)| open(name, how));
+        assert_eq!(seen, ["ok", "ENXIO", "EPERM", "ENXIO", "EPERM"], "{when}");
+        assert_eq!(open("/data/12", "r"), "EPERM", "{when}");
+        systemctl(&["daemon-reload"]);
+    }
+}
+
+/// A scope goes with its last process; the next container of its name may be another root's.
+#[test]
+fn a_stopped_container_has_no_say_about_a_scope_of_its_name() {
+    requires_systemd!();
+    only_kiste!();
+    let mut bundle = sleeping();
+    bundle.runtime.options.push("--systemd-cgroup".into());
+    let slice = if host::is_root() { "system.slice" } else { "user.slice" };
+    bundle.set("/linux/cgroupsPath", json!(format!("{slice}:kiste-test:{}", bundle.id)));
+    bundle.launch();
+    let root = bundle.dir.join("other-state");
+    std::fs::create_dir_all(&root).expect("a root");
+    let other = harness::Runtime { root, ..bundle.runtime.clone() };
+    bundle.kill("KILL").ok();
+    bundle.wait_status("stopped");
+    // systemd may need a moment to see that the first one is gone.
+    wait_until("the second container", || other.call(&["run", "--detach", "--bundle", "bundle", &bundle.id]).code == 0);
+    let status = || other.call(&["state", &bundle.id]).ok().json()["status"].clone();
+    assert_eq!(status(), "running");
+    assert_eq!(bundle.call(&["ps", "--format", "json", &bundle.id]).ok().json(), json!([]));
+    bundle.call(&["kill", "--all", &bundle.id, "KILL"]);
+    assert_eq!(status(), "running");
+    bundle.call(&["delete", "--force", &bundle.id]).ok();
+    assert_eq!(status(), "running");
+    other.call(&["delete", "--force", &bundle.id]).ok();
+}

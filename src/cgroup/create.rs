@@ -144,10 +144,14 @@ fn attach_program(directory: &OwnedFd, devices: &Devices, rootless: bool) -> Res
 }
 
 /// Does the work of a plan in groups that may exist already, as systemd makes them, and moves a process that waits into
-/// those it is not in.
-pub(super) fn adopt(plan: &CgroupPlan, pid: i32) -> Result<(Group, Vec<String>)> {
+/// those it is not in. The first is marked with `owner`, which is cleared where a plain user may not do that.
+pub(super) fn adopt(
+    plan: &CgroupPlan,
+    pid: i32,
+    owner: &mut Option<std::path::PathBuf>,
+) -> Result<(Group, Vec<String>)> {
     let mut group = Group { mode: plan.mode, directories: Vec::new(), unit: None };
-    let mut lost = Lost::default();
+    let (mut lost, mut claimed) = (Lost::default(), false);
     for hierarchy in &plan.hierarchies {
         if !hierarchy.late {
             let path = hierarchy.directory();
@@ -161,6 +165,13 @@ pub(super) fn adopt(plan: &CgroupPlan, pid: i32) -> Result<(Group, Vec<String>)>
                 }
                 Err(failure) => return Err(failure.error(&cgroups_path())),
             };
+            if let Some(state) = owner.as_ref().filter(|_| !claimed) {
+                match owner::claim(&path, state) {
+                    Ok(()) => claimed = true,
+                    Err(failure) if plan.rootless && failure.is_refusal() => *owner = None,
+                    Err(failure) => return Err(failure.error(&cgroups_path())),
+                }
+            }
             fill_cpuset(hierarchy, false)?;
             set_up(hierarchy, &directory, plan.rootless, &mut lost)?;
             if let Some(devices) = hierarchy.device_program() {
@@ -364,6 +375,9 @@ fn attach(directory: &OwnedFd, program: &[u64], origin: &Origin) -> Result<()> {
 pub(super) fn replace_devices(directory: &OwnedFd, program: &[u64], origin: &Origin) -> Result<()> {
     let refused = |call| move |errno| Error::refused("cannot change device rules").at(origin).call(call, errno);
     let old = bpf::attached_device_programs(directory.as_fd()).map_err(refused("bpf(BPF_PROG_QUERY)"))?;
+    // systemd's stands beside ours.
+    let ours = |program: &OwnedFd| bpf::is_ours(program.as_fd()).unwrap_or(true);
+    let old: Vec<OwnedFd> = old.into_iter().filter(ours).collect();
     let mut leftover = old.as_slice();
     if !program.is_empty() {
         let program = bpf::load_device_program(program).map_err(refused("bpf(BPF_PROG_LOAD)"))?;

@@ -221,6 +221,9 @@ impl Group {
     pub fn pids(&self, recursive: bool) -> Result<Vec<i32>> {
         let mut pids = Vec::new();
         if let Some(path) = self.main_directory() {
+            if !self.is_ours()? {
+                return Ok(pids);
+            }
             collect_pids(&path, recursive, &mut pids)?;
         }
         pids.sort_unstable();
@@ -236,6 +239,9 @@ impl Group {
     pub fn kill(&self, signal: i32) -> Result<()> {
         let Some(path) = self.main_directory() else { return Ok(()) };
         let Ok(directory) = files::open_directory(&path) else { return Ok(()) };
+        if !self.is_ours()? {
+            return Ok(());
+        }
         if signal == libc::SIGKILL && self.unified().is_some() {
             match files::write(directory.as_fd(), "cgroup.kill", "1") {
                 Ok(()) | Err(libc::ENODEV) => return Ok(()),
@@ -286,6 +292,9 @@ impl Group {
         let mut first = Ok(());
         // Without directories the runtime was killed before it could record them.
         let there = self.directories.is_empty() || self.directories.iter().any(|one| one.path().exists());
+        if there && !self.is_ours()? {
+            return Ok(());
+        }
         if let Some(unit) = self.unit.as_ref().filter(|_| there) {
             // systemd removes the groups it made; what is left after that is ours.
             first = systemd::stop(unit);
@@ -295,6 +304,14 @@ impl Group {
             first = first.and(result);
         }
         first
+    }
+
+    /// Whether the group that is there now is this one. Of cgroupfs's groups a path is enough: they stay until their
+    /// container is deleted, and nobody else gets them. systemd takes a scope away with its last process, and the next
+    /// container may have one of the same name.
+    fn is_ours(&self) -> Result<bool> {
+        let Some(unit) = &self.unit else { return Ok(true) };
+        unit.is_ours(self.directories.iter().map(GroupDirectory::path).collect())
     }
 
     /// Makes a v1 group that was not needed until now and moves the container's processes to it.

@@ -308,8 +308,10 @@ pub fn plan_update(old: &Resources, changed: &Resources, group: &Group, options:
         hierarchy.writes.sort_by_key(Write::is_of_memory);
     }
     plan.hierarchies.sort_by_key(|hierarchy| hierarchy.has("memory"));
-    if group.unit.is_some() {
-        (plan.properties, plan.former_properties) = systemd::changed_properties(old, changed, &new);
+    if let Some(unit) = &group.unit {
+        let on_legacy = plan.hierarchies.iter().any(|hierarchy| hierarchy.has("devices"));
+        let devices = (!unit.user).then(|| systemd::Decides::on(on_legacy));
+        (plan.properties, plan.former_properties) = systemd::changed_properties((old, changed, &new), devices);
     }
     if !changed.devices.is_empty() {
         plan_devices(&mut plan, changed)?;

@@ -12,11 +12,15 @@ const BPF_PROG_LOAD: usize = 5;
 const BPF_PROG_ATTACH: usize = 8;
 const BPF_PROG_DETACH: usize = 9;
 const BPF_PROG_GET_FD_BY_ID: usize = 13;
+const BPF_OBJ_GET_INFO_BY_FD: usize = 15;
 const BPF_PROG_QUERY: usize = 16;
 const BPF_PROG_TYPE_CGROUP_DEVICE: u32 = 15;
 const BPF_CGROUP_DEVICE: u32 = 6;
 const BPF_F_ALLOW_MULTI: u32 = 1 << 1;
 const BPF_F_REPLACE: u32 = 1 << 2;
+
+/// The name of our programs, as bpftool(8) shows it.
+const NAME: [u8; 16] = *b"kiste_device\0\0\0\0";
 
 /// The part of `union bpf_attr` that `BPF_PROG_LOAD` needs.
 #[repr(C)]
@@ -58,6 +62,32 @@ struct Query {
 }
 const _: () = assert!(size_of::<Query>() == 32);
 
+/// `BPF_OBJ_GET_INFO_BY_FD`.
+#[repr(C)]
+struct InfoByFd {
+    descriptor: u32,
+    length: u32,
+    info: u64,
+}
+const _: () = assert!(size_of::<InfoByFd>() == 16);
+
+/// The leading part of `struct bpf_prog_info`, up to the name. Lengths that are 0 when the kernel is asked mean that the
+/// instructions and maps they speak of are not wanted.
+#[repr(C)]
+#[derive(Default)]
+struct ProgramInfo {
+    kind_and_id: [u32; 2],
+    tag: [u8; 8],
+    lengths: [u32; 2],
+    instructions: [u64; 2],
+    load_time: u64,
+    created_by: u32,
+    map_count: u32,
+    maps: u64,
+    name: [u8; 16],
+}
+const _: () = assert!(size_of::<ProgramInfo>() == 80);
+
 fn bpf<T>(command: usize, attribute: &mut T) -> Raw {
     let pointer = attribute as *mut T as usize;
     // SAFETY: `attribute` is one of the structures above, valid for reads and writes of its own size, and every address
@@ -71,8 +101,6 @@ fn bpf<T>(command: usize, attribute: &mut T) -> Raw {
 /// `EPERM` without CAP_BPF (or CAP_SYS_ADMIN) in the first user namespace; `EINVAL` or `EACCES` when the verifier
 /// refuses; `ENOSYS` when the kernel has no BPF.
 pub fn load_device_program(instructions: &[u64]) -> Raw<OwnedFd> {
-    let mut name = [0; 16];
-    name[..12].copy_from_slice(b"kiste_device");
     let mut attribute = Load {
         program_type: BPF_PROG_TYPE_CGROUP_DEVICE,
         instruction_count: instructions.len() as u32,
@@ -83,7 +111,7 @@ pub fn load_device_program(instructions: &[u64]) -> Raw<OwnedFd> {
         log_buffer: 0,
         kernel_version: 0,
         flags: 0,
-        name,
+        name: NAME,
     };
     bpf(BPF_PROG_LOAD, &mut attribute).map(|descriptor| owned::own(descriptor as i32))
 }
@@ -139,6 +167,21 @@ pub fn attached_device_programs(cgroup: BorrowedFd<'_>) -> Raw<Vec<OwnedFd>> {
     };
     bpf(BPF_PROG_QUERY, &mut attribute)?;
     ids.iter().take(attribute.count as usize).map(|&id| program_by_id(id)).collect()
+}
+
+/// Whether a program was loaded by [`load_device_program`].
+///
+/// # Errors
+/// The kernel does not tell.
+pub fn is_ours(program: BorrowedFd<'_>) -> Raw<bool> {
+    let mut info = ProgramInfo::default();
+    let mut attribute = InfoByFd {
+        descriptor: program.as_raw_fd() as u32,
+        length: size_of::<ProgramInfo>() as u32,
+        info: &mut info as *mut ProgramInfo as u64,
+    };
+    bpf(BPF_OBJ_GET_INFO_BY_FD, &mut attribute)?;
+    Ok(info.name == NAME)
 }
 
 fn program_by_id(id: u32) -> Raw<OwnedFd> {

@@ -12,7 +12,7 @@ use super::meeting::{Meeting, calls};
 use super::opening::{Slots, open_all, open_in_groups};
 use super::start::{self, Event, Launched};
 use super::timings::{Work, begin};
-use crate::cgroup::systemd::{self, Scope, ScopeRequest};
+use crate::cgroup::systemd::{self, Scope};
 use crate::cgroup::{self, Created, Group};
 use crate::error::{Error, Result};
 use crate::intent::Intent;
@@ -84,7 +84,7 @@ pub fn state_json(record: &Record, version: &str, status: &str, pid: i32) -> ser
 /// Whatever failed; poststop hooks have run if others had, and nothing is left.
 pub fn make(mut reserved: Reserved, making: &Making<'_>) -> Result<Made> {
     let plan = making.plan;
-    let mut record = first_record(reserved.id(), making)?;
+    let mut record = first_record(&reserved, making)?;
     let mut slots = Slots::new(plan);
     let gate = if making.gated { Some(reserved.make_gate()?) } else { None };
     begin(Work::Open);
@@ -145,9 +145,9 @@ fn put_back(moved: Vec<Moved>) {
 }
 
 /// What is recorded before anything is made.
-pub(super) fn first_record(id: &str, making: &Making<'_>) -> Result<Record> {
+pub(super) fn first_record(reserved: &Reserved, making: &Making<'_>) -> Result<Record> {
     let (plan, intent) = (making.plan, making.intent);
-    let mut record = Record::creating(id, making.bundle.to_owned(), intent.root.path.clone(), making.owner)?;
+    let mut record = Record::creating(reserved.id(), making.bundle.to_owned(), intent.root.path.clone(), making.owner)?;
     record.annotations = intent.annotations.clone();
     record.console = intent.process.as_ref().is_some_and(|process| process.terminal);
     record.seccomp_notify = intent.seccomp.as_ref().is_some_and(|profile| profile.listener_path.is_some());
@@ -158,7 +158,7 @@ pub(super) fn first_record(id: &str, making: &Making<'_>) -> Result<Record> {
     if let Some((request, _)) = &plan.resctrl {
         record.extra[RESCTRL] = json_of(&request.planned())?;
     }
-    let planned = plan.cgroup.as_ref().map(Group::planned).or(plan.scope().map(ScopeRequest::planned));
+    let planned = plan.cgroup.as_ref().map(Group::planned).or(plan.scope().map(|scope| scope.planned(reserved.path())));
     record.cgroup = group_value(planned.as_ref())?;
     Ok(record)
 }
@@ -236,6 +236,7 @@ fn launch(
     record: &mut Record,
 ) -> Result<Launched> {
     let version = &making.intent.version;
+    let owner = reserved.path().to_owned();
     let told = |pid: i32, status: &str| state_json(record, version, status, pid).to_string().into_bytes();
     let meeting = Meeting {
         plan: making.plan,
@@ -246,7 +247,7 @@ fn launch(
         state_json: &told,
         moved: &around.moved,
         scope: &|request, pid| {
-            systemd::start_scope(request, pid).map(|started| drop(around.scope.replace(Some(started))))
+            systemd::start_scope(request, pid, &owner).map(|started| drop(around.scope.replace(Some(started))))
         },
     };
     let directory = created.and_then(|created| created.v2_directory.as_ref()).map(AsFd::as_fd);

@@ -9,7 +9,7 @@ use super::container::{
     Made, Making, after_stop, first_record, group_value, resource_control, state_json, write_pid_file,
 };
 use super::hooks::run_hooks;
-use super::meeting::{calls, idmap_tree, user_namespace};
+use super::meeting::{calls, idmap_tree};
 use super::opening::{Slots, open_all, open_in_groups};
 use super::start::Launched;
 use crate::cgroup::systemd::{self, Scope, ScopeRequest};
@@ -43,7 +43,7 @@ pub struct Restoring<'a> {
 /// Whatever failed; poststop hooks have run if others had, and nothing is left.
 pub fn restore(mut reserved: Reserved, making: &Making<'_>, restoring: &Restoring<'_>) -> Result<Made> {
     let plan = making.plan;
-    let mut record = first_record(reserved.id(), making)?;
+    let mut record = first_record(&reserved, making)?;
     let mut slots = Slots::new(plan);
     open_all(plan, &mut slots)?;
     reserved.store_config(making.config)?;
@@ -93,9 +93,8 @@ fn run(
     let trees = trees(plan, &mut slots)?;
     set_attributes(slots.get(root).ok_or_else(no_root)?, &plan.attributes_of(root))?;
     let joined = joined(making, &slots)?;
-    let namespace = user_namespace(plan)?;
-    // Not the container's own directory, through which no user of the container gets.
-    let place = reserved.path().parent().unwrap_or(reserved.path()).to_owned();
+    let place = reserved.make_place()?;
+    let owner = reserved.path().to_owned();
     let wanted = Restore {
         images: restoring.images,
         work: restoring.work,
@@ -103,7 +102,6 @@ fn run(
         root: slots.get(root).ok_or_else(no_root)?,
         trees: &trees,
         joined: &joined,
-        user_namespace: namespace.as_ref(),
         cgroup: created.and_then(|created| created.v2_directory.as_ref()).map(AsFd::as_fd),
         joins: joins.iter().map(AsFd::as_fd).collect(),
         lsm_profile: restoring.lsm_profile,
@@ -115,7 +113,7 @@ fn run(
     let mut first = None;
     let result = checkpoint::restore(&wanted, |event| match event {
         Event::Born(pid, known) => {
-            let scope = plan.scope().map(|request| begin_scope(request, pid, scope, record)).transpose()?;
+            let scope = plan.scope().map(|request| begin_scope(request, (pid, &owner), scope, record)).transpose()?;
             *known = groups(scope.as_ref().or(created.map(|created| &created.group)));
             Ok(())
         }
@@ -126,6 +124,7 @@ fn run(
             finish(reserved, making, record, pid, &bound)
         }
     });
+    reserved.remove_place();
     let pid = match (result, first) {
         (Ok(pid), _) => pid,
         (Err(error), first) => {
@@ -203,8 +202,13 @@ fn groups(group: Option<&Group>) -> Groups {
     found
 }
 
-fn begin_scope(request: &ScopeRequest, pid: i32, scope: &RefCell<Option<Scope>>, record: &mut Record) -> Result<Group> {
-    let started = systemd::start_scope(request, pid)?;
+fn begin_scope(
+    request: &ScopeRequest,
+    (pid, owner): (i32, &std::path::Path),
+    scope: &RefCell<Option<Scope>>,
+    record: &mut Record,
+) -> Result<Group> {
+    let started = systemd::start_scope(request, pid, owner)?;
     record.cgroup = group_value(Some(&started.group))?;
     let group = started.group.clone();
     scope.replace(Some(started));

@@ -58,23 +58,23 @@ impl DeviceRule {
         DeviceRule { allow: true, kind, major: None, minor: None, access: MKNOD }
     }
 
-    fn is_everything(&self) -> bool {
+    pub(super) fn is_everything(&self) -> bool {
         self.kind == DeviceKind::All && self.major.is_none() && self.minor.is_none() && self.access == ALL
     }
 
-    fn same_devices(&self, other: &DeviceRule) -> bool {
+    pub(super) fn same_devices(&self, other: &DeviceRule) -> bool {
         (self.kind, self.major, self.minor) == (other.kind, other.major, other.minor)
     }
 
     /// Whether every device of `other` is one of this rule's.
-    fn covers(&self, other: &DeviceRule) -> bool {
+    pub(super) fn covers(&self, other: &DeviceRule) -> bool {
         (self.kind == DeviceKind::All || self.kind == other.kind)
             && (self.major.is_none() || self.major == other.major)
             && (self.minor.is_none() || self.minor == other.minor)
     }
 
     /// Whether some device belongs to both.
-    fn meets(&self, other: &DeviceRule) -> bool {
+    pub(super) fn meets(&self, other: &DeviceRule) -> bool {
         (self.kind == DeviceKind::All || other.kind == DeviceKind::All || self.kind == other.kind)
             && (self.major.is_none() || other.major.is_none() || self.major == other.major)
             && (self.minor.is_none() || other.minor.is_none() || self.minor == other.minor)
@@ -90,9 +90,14 @@ impl std::fmt::Display for DeviceRule {
         };
         let number = |number: Option<u32>| number.map_or("*".into(), |number| number.to_string());
         write!(f, "{kind} {}:{} ", number(self.major), number(self.minor))?;
-        let letters = [(READ, "r"), (WRITE, "w"), (MKNOD, "m")];
-        letters.iter().filter(|(bit, _)| self.access & bit != 0).try_for_each(|(_, letter)| f.write_str(letter))
+        f.write_str(&letters(self.access))
     }
+}
+
+/// `rwm`, or less.
+pub(super) fn letters(access: u8) -> String {
+    let letters = [(READ, 'r'), (WRITE, 'w'), (MKNOD, 'm')];
+    letters.iter().filter(|(bit, _)| access & bit != 0).map(|(_, letter)| letter).collect()
 }
 
 /// What every container may use, as in runc and crun: make any node, and null, zero, full, random, urandom, tty,
@@ -225,7 +230,7 @@ fn exceptions(rules: &[DeviceRule], default: bool, origin: &Origin) -> Result<Ve
 }
 
 /// The v1 files take `a` for every device whatever the numbers say, so a rule about both kinds becomes two.
-fn by_kind(rules: &[DeviceRule]) -> Vec<DeviceRule> {
+pub(super) fn by_kind(rules: &[DeviceRule]) -> Vec<DeviceRule> {
     let split = |rule: &DeviceRule| match rule.kind {
         DeviceKind::All => {
             vec![DeviceRule { kind: DeviceKind::Char, ..*rule }, DeviceRule { kind: DeviceKind::Block, ..*rule }]

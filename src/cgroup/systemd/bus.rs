@@ -116,6 +116,22 @@ impl Bus {
         self.call(Call { destination, path: OBJECT, interface: MANAGER, member, signature, body })
     }
 
+    /// Reads a property that is a text.
+    pub fn property(
+        &mut self,
+        object: &str,
+        interface: &str,
+        name: &str,
+    ) -> Result<std::result::Result<String, Refusal>> {
+        let mut body = Writer::default();
+        body.text(interface);
+        body.text(name);
+        let destination = self.routed.then_some(SYSTEMD);
+        let interface = "org.freedesktop.DBus.Properties";
+        let answer = self.call(Call { destination, path: object, interface, member: "Get", signature: "ss", body })?;
+        Ok(answer.map(|message| message.texts.into_iter().next().unwrap_or_default()))
+    }
+
     /// Calls a method that gives a job, and waits until the job has ended; gives its result (`done`, `failed`, …).
     pub fn job(&mut self, member: &str, signature: &str, body: Writer) -> Result<std::result::Result<String, Refusal>> {
         let job = match self.manager(member, signature, body)? {

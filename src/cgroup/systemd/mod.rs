@@ -5,11 +5,20 @@
 //! is told to it, or the next `daemon-reload` would undo it; then the same plan as for the cgroupfs driver is written to
 //! the group, which has what systemd has no word for, and the device program. D-Bus is spoken here, in few words: the
 //! usual libraries start threads.
+//!
+//! Devices are restricted twice: see [`devices`] for what systemd is told. Our own rules decide, as a program on v2 and as
+//! writes on v1; an update changes our program by its name and leaves systemd's to systemd.
+//!
+//! A unit's name says nothing about whose it is: a container that has stopped has no unit any more, and one of the same name
+//! in another root may have it. So the group is marked like those of the cgroupfs driver, and [`Unit::is_ours`] is asked
+//! before anything is killed or stopped.
 
 mod bus;
+mod devices;
 mod wire;
 
 use std::collections::BTreeMap;
+use std::path::PathBuf;
 
 use serde::{Deserialize, Serialize};
 
@@ -17,9 +26,10 @@ use super::create::adopt;
 use super::plan::{CgroupPlan, Options, Step, plan};
 use super::resources::Resources;
 use super::unified::weight_of_shares;
-use super::{Group, Layout, Path};
+use super::{Group, Layout, Path, owner};
 use crate::error::{Error, Origin, Result};
-use bus::{Bus, transient_unit};
+use bus::{Bus, Refusal, transient_unit};
+pub(in crate::cgroup) use devices::Decides;
 pub use wire::Value;
 
 /// Names and values, in order.
@@ -50,6 +60,9 @@ pub struct Unit {
     pub name: String,
     /// It is one of the user's manager.
     pub user: bool,
+    /// The container's directory of state, with which the group is marked; nothing where a plain user could not.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub owner: Option<PathBuf>,
 }
 
 /// A started scope.
@@ -87,6 +100,11 @@ pub fn plan_scope(
         ("IOAccounting".to_owned(), Value::Bool(true)),
     ];
     properties.extend(resource_properties(resources, None));
+    if !options.rootless {
+        // A user's manager may not restrict devices.
+        let legacy = layout.legacy.iter().any(|mount| mount.controllers.iter().any(|name| name == "devices"));
+        properties.extend(devices::properties(&resources.devices, Decides::on(legacy)));
+    }
     for (key, text) in annotations {
         if let Some(name) = key.strip_prefix("org.systemd.property.") {
             let property = annotation(name, text).ok_or_else(|| {
@@ -202,7 +220,10 @@ pub(super) fn resource_properties(resources: &Resources, old: Option<&Resources>
 }
 
 /// What systemd is told of an update, and what undoes that.
-pub(super) fn changed_properties(old: &Resources, changed: &Resources, new: &Resources) -> (Properties, Properties) {
+pub(super) fn changed_properties(
+    (old, changed, new): (&Resources, &Resources, &Resources),
+    devices: Option<Decides>,
+) -> (Properties, Properties) {
     let (before, asked) = (resource_properties(old, None), resource_properties(changed, Some(old)));
     let named = |name: &String| asked.iter().any(|(other, _)| other == name);
     let now: Properties = resource_properties(new, None)
@@ -219,7 +240,12 @@ pub(super) fn changed_properties(old: &Resources, changed: &Resources, new: &Res
         };
         (name.clone(), there.unwrap_or(none))
     };
-    let former = now.iter().map(former).collect();
+    let mut former: Properties = now.iter().map(former).collect();
+    let mut now = now;
+    if let Some(decides) = devices.filter(|_| !changed.devices.is_empty()) {
+        now.extend(devices::replacing(&changed.devices, decides));
+        former.extend(devices::replacing(&old.devices, decides));
+    }
     (now, former)
 }
 
@@ -246,8 +272,8 @@ fn mask(list: &str) -> Vec<u8> {
 
 impl ScopeRequest {
     /// What is known of the group before systemd makes it: enough to stop the unit if this process is killed meanwhile.
-    pub fn planned(&self) -> Group {
-        let unit = Unit { name: self.unit.clone(), user: self.user };
+    pub fn planned(&self, owner: &std::path::Path) -> Group {
+        let unit = Unit { name: self.unit.clone(), user: self.user, owner: Some(owner.to_owned()) };
         Group { mode: self.layout.mode, directories: Vec::new(), unit: Some(unit) }
     }
 
@@ -273,11 +299,12 @@ impl ScopeRequest {
     }
 }
 
-/// Starts the scope with a process that waits, and writes the limits that systemd has no property for.
+/// Starts the scope with a process that waits, and writes the limits that systemd has no property for. `owner` is the
+/// container's directory of state.
 ///
 /// # Errors
 /// systemd cannot be reached or refuses, a unit of that name is in use, or the kernel refuses a value.
-pub fn start_scope(request: &ScopeRequest, pid: i32) -> Result<Scope> {
+pub fn start_scope(request: &ScopeRequest, pid: i32, owner: &std::path::Path) -> Result<Scope> {
     let mut bus = Bus::connect(request.user)?;
     let mut properties = request.properties.clone();
     properties.push(("Slice".into(), Value::Text(request.slice.clone())));
@@ -299,7 +326,7 @@ pub fn start_scope(request: &ScopeRequest, pid: i32) -> Result<Scope> {
         Ok(result) => return Err(failed(format!("the job ended with {result:?}"))),
         Err(refusal) => return Err(failed(refusal.text)),
     }
-    let unit = Unit { name: request.unit.clone(), user: request.user };
+    let unit = Unit { name: request.unit.clone(), user: request.user, owner: Some(owner.to_owned()) };
     let started = finish(request, pid, unit.clone());
     if started.is_err() {
         // The first error is the one to tell.
@@ -309,7 +336,7 @@ pub fn start_scope(request: &ScopeRequest, pid: i32) -> Result<Scope> {
 }
 
 /// Finds the group systemd made and does the rest.
-fn finish(request: &ScopeRequest, pid: i32, unit: Unit) -> Result<Scope> {
+fn finish(request: &ScopeRequest, pid: i32, mut unit: Unit) -> Result<Scope> {
     let path = format!("/proc/{pid}/cgroup");
     let groups = std::fs::read_to_string(&path)
         .map_err(|error| Error::refused(format!("cannot read {path}")).io("read", &error))?;
@@ -319,9 +346,52 @@ fn finish(request: &ScopeRequest, pid: i32, unit: Unit) -> Result<Scope> {
         let what = format!("systemd has put the container into {group:?} instead of {}", unit.name);
         return Err(Error::refused(what).at(&Origin::fixed("/linux/cgroupsPath")));
     }
-    let (mut group, warnings) = adopt(&request.plan_in(group)?, pid)?;
+    let (mut group, warnings) = adopt(&request.plan_in(group)?, pid, &mut unit.owner)?;
     group.unit = Some(unit);
     Ok(Scope { group, warnings })
+}
+
+impl Unit {
+    /// Whether the unit that has this name now is the container's, by the mark on its group. `recorded` are the group's
+    /// directories as far as they are known: a runtime that was killed early has written none, so systemd is asked.
+    ///
+    /// # Errors
+    /// systemd cannot be asked.
+    pub(super) fn is_ours(&self, recorded: Vec<PathBuf>) -> Result<bool> {
+        let Some(owner) = &self.owner else { return Ok(true) };
+        let directories = if recorded.is_empty() { self.directories()? } else { recorded };
+        let owner = std::os::unix::ffi::OsStrExt::as_bytes(owner.as_os_str());
+        // One without mark is no reason to stop it: its process waits for a runtime that either goes on to mark it or is
+        // gone, and leaves by itself then.
+        Ok(directories.iter().any(|directory| owner::of(directory).is_some_and(|mark| mark == owner)))
+    }
+
+    /// Where the group would be that systemd has for the unit.
+    fn directories(&self) -> Result<Vec<PathBuf>> {
+        let mut bus = Bus::connect(self.user)?;
+        let mut name = wire::Writer::default();
+        name.text(&self.name);
+        let failed =
+            |refusal: Refusal| Err(Error::refused(format!("systemd cannot tell of {}: {}", self.name, refusal.text)));
+        let unit = match bus.manager("GetUnit", "s", name)? {
+            Ok(answer) => answer.texts.into_iter().next().unwrap_or_default(),
+            Err(refusal) if refusal.name.ends_with(".NoSuchUnit") => return Ok(Vec::new()),
+            Err(refusal) => return failed(refusal),
+        };
+        let group = match bus.property(&unit, "org.freedesktop.systemd1.Scope", "ControlGroup")? {
+            Ok(group) => group,
+            // Gone meanwhile.
+            Err(refusal) if refusal.name.ends_with(".UnknownObject") => return Ok(Vec::new()),
+            Err(refusal) => return failed(refusal),
+        };
+        if group.is_empty() {
+            return Ok(Vec::new());
+        }
+        let layout = Layout::read()?;
+        let mounts = layout.unified.into_iter().map(|mount| mount.mount_point);
+        let mounts = mounts.chain(layout.legacy.into_iter().map(|mount| mount.mount_point));
+        Ok(mounts.map(|mount| mount.join(group.trim_start_matches('/'))).collect())
+    }
 }
 
 /// Ends a unit and forgets it. A unit that is gone is fine.

@@ -66,7 +66,8 @@ fn a_scope_is_started_limited_changed_and_stopped() {
     let annotations = [("org.systemd.property.Description".to_owned(), "'a test of kiste'".to_owned())].into();
     let request = plan_scope(&resources, &layout, None, &id, &annotations, &options).unwrap();
     let mut child = Command::new("sleep").arg("100").stdout(Stdio::null()).spawn().unwrap();
-    let scope = start_scope(&request, child.id() as i32);
+    let owner = std::path::Path::new("/nowhere/kiste").join(&id);
+    let scope = start_scope(&request, child.id() as i32, &owner);
     let checked = scope.and_then(|scope| {
         let result = std::panic::catch_unwind(|| check(&scope, &resources, &options, child.id() as i32, &request));
         scope.group.kill(libc::SIGKILL)?;
@@ -109,10 +110,53 @@ fn check(scope: &Scope, resources: &Resources, options: &Options, pid: i32, requ
     let plan = plan_update(resources, &changed, &scope.group, options).unwrap();
     scope.group.apply(&plan).unwrap();
     assert_eq!((file("pids.max").as_str(), show("TasksMax").as_str()), ("55", "55"));
+    if !options.rootless {
+        devices_change(scope, resources, options, &show);
+    }
+    // Another container's record of the same unit and group finds nothing of its own.
+    let mut other = scope.group.clone();
+    other.unit.as_mut().unwrap().owner = Some("/elsewhere/kiste".into());
+    for directories in [other.directories.clone(), Vec::new()] {
+        other.directories = directories;
+        assert_eq!(other.pids(true).unwrap(), [] as [i32; 0]);
+        other.kill(libc::SIGKILL).unwrap();
+        other.remove().unwrap();
+        assert_eq!(scope.group.pids(true).unwrap(), [pid]);
+    }
+    // A record without directories, as a killed runtime leaves it, is found by asking systemd.
+    let unit = scope.group.unit.as_ref().unwrap();
+    assert!(unit.is_ours(Vec::new()).unwrap());
     // A name in use is refused and its owner left alone.
-    let error = start_scope(request, pid).unwrap_err();
+    let error = start_scope(request, pid, std::path::Path::new("/elsewhere")).unwrap_err();
     assert!(error.to_string().contains("cannot start"), "{error}");
     assert_eq!(scope.group.pids(true).unwrap(), [pid]);
+}
+
+/// systemd is told of changed rules, and its program stays beside the one that an update replaces.
+fn devices_change(scope: &Scope, resources: &Resources, options: &Options, show: &dyn Fn(&str) -> String) {
+    use crate::cgroup::devices::{ALL, DeviceKind, DeviceRule, READ};
+    let deny = DeviceRule { allow: false, kind: DeviceKind::All, major: None, minor: None, access: ALL };
+    let fuse = DeviceRule { allow: true, kind: DeviceKind::Char, major: Some(10), minor: Some(229), access: READ };
+    let open = std::fs::File::open(scope.group.unified().unwrap()).unwrap();
+    let programs = || {
+        let all = crate::kernel::bpf::attached_device_programs(std::os::fd::AsFd::as_fd(&open)).unwrap();
+        let ours = |one: &std::os::fd::OwnedFd| crate::kernel::bpf::is_ours(std::os::fd::AsFd::as_fd(one)).unwrap();
+        (all.len(), all.iter().filter(|one| ours(one)).count())
+    };
+    assert_eq!((show("DevicePolicy").as_str(), programs()), ("strict", (2, 1)));
+    for (rules, policy, listed, count) in [
+        (vec![deny, fuse], "strict", true, (2, 1)),
+        (vec![deny], "strict", false, (2, 1)),
+        (vec![DeviceRule { allow: true, ..deny }], "auto", false, (0, 0)),
+    ] {
+        let changed = Resources { devices: rules, ..Resources::default() };
+        let plan = plan_update(resources, &changed, &scope.group, options).unwrap();
+        scope.group.apply(&plan).unwrap();
+        assert_eq!(show("DevicePolicy"), policy);
+        let list = show("DeviceAllow");
+        assert_eq!(list.contains("/dev/char/10:229 rm"), listed, "{list}");
+        assert_eq!(programs(), count, "{changed:?}");
+    }
 }
 
 /// Every way to the manager that is there leads to it.

@@ -247,7 +247,7 @@ pub(super) struct Message {
     pub answers: u32,
     pub member: String,
     pub error: String,
-    /// The strings and object paths of the body, up to the first other type but `u`.
+    /// The strings and object paths of the body, also in variants, up to the first other type but `u`.
     pub texts: Vec<String>,
 }
 
@@ -309,6 +309,15 @@ pub(super) fn decode(bytes: &[u8]) -> Option<Message> {
         match kind {
             's' | 'o' => {
                 let (text, next) = text(body, at, little)?;
+                message.texts.push(text);
+                at = next;
+            }
+            'v' => {
+                let length = usize::from(*body.get(at)?);
+                if !matches!(body.get(at + 1..at + 1 + length)?, b"s" | b"o") {
+                    break;
+                }
+                let (text, next) = text(body, at + length + 2, little)?;
                 message.texts.push(text);
                 at = next;
             }
