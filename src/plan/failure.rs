@@ -56,6 +56,10 @@ fn executable(plan: &Plan, record: &Record) -> Error {
         libc::ENOEXEC => {
             Error::refused(format!("{call} {name:?}: {}", errno_text(record.errno))).hint("a script needs a #! line")
         }
+        // From execve it is about the program's interpreter.
+        libc::EISDIR if record.call == Call::Access => {
+            Error::refused(format!("{call} {name:?}: {}", errno_text(libc::EACCES))).hint("it is a directory")
+        }
         errno => Error::refused(format!("{call} {name:?}: {}", errno_text(errno))),
     }
 }

@@ -18,7 +18,9 @@ impl Child<'_> {
                         self.chosen = index;
                         return Ok(());
                     }
-                    errno = libc::EACCES;
+                    // What execve says of both is EACCES, which is not what is wrong with a directory.
+                    let directory = status.stx_mode as u32 & libc::S_IFMT == libc::S_IFDIR;
+                    errno = if directory { libc::EISDIR } else { libc::EACCES };
                 }
                 Err(libc::ENOENT | libc::ENOTDIR) => {}
                 Err(other) => errno = other,
