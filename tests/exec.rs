@@ -275,3 +275,85 @@ fn a_runtime_that_is_root_of_a_user_namespace_joins_a_pid_namespace() {
     let out = bundle.host_command("sh", &["-c", script, "sh", &paths[0], &paths[1], &paths[2]]);
     assert_eq!(out.out, "hello\n");
 }
+
+/// The steps of a plan in JSON that the child carries out.
+fn child_steps(plan: &Value) -> Vec<&Value> {
+    plan["steps"].as_array().expect("steps").iter().filter(|step| step["who"] == "child").collect()
+}
+
+#[test]
+fn explain_tells_the_steps_of_exec_and_does_none() {
+    only_kiste!();
+    let bundle = running();
+    let state = || {
+        let mut files: Vec<_> = fs::read_dir(bundle.runtime.root.join(&bundle.id))
+            .expect("the state")
+            .map(|file| {
+                let file = file.expect("a file");
+                (file.file_name(), file.metadata().expect("its metadata").modified().expect("a time"))
+            })
+            .collect();
+        files.sort();
+        files
+    };
+    let processes = || bundle.call(&["ps", "--format", "json", &bundle.id]).ok().json();
+    let before = (state(), processes());
+    let pid_file = bundle.dir.join("explained.pid");
+    let explain = |options: &[&str], words: &[&str]| {
+        let always = ["--explain", "--pid-file", pid_file.to_str().expect("UTF-8")];
+        bundle.exec_with(&[&always[..], options].concat(), words).ok()
+    };
+    let file = bundle.inside("/made");
+    let text = explain(&["--cwd", "/tmp"], &["write", "/made", "text"]);
+    assert!(text.err.is_empty(), "{}", text.err);
+    let plan: Value = explain(&["--format", "json", "--cwd", "/tmp"], &["write", "/made", "text"]).json();
+    let steps = child_steps(&plan);
+    assert_eq!((state(), processes()), before, "nothing was started");
+    assert!(!file.exists() && !pid_file.exists(), "nothing was made");
+    // The same plan in both forms.
+    for step in plan["steps"].as_array().expect("steps") {
+        let what = step["what"].as_str().expect("text");
+        assert!(text.out.lines().any(|line| line.contains(what)), "{what:?} is not in\n{}", text.out);
+    }
+    assert!(text.out.contains("join"), "{}", text.out);
+    assert_eq!(steps.last().expect("a last step")["stage"], "handover");
+    // exec itself fails at the step that has this number and these words.
+    for (options, words, start) in [
+        (["--cwd", "/none"], ["/init", "true"], "change to /none"),
+        (["--cwd", "/"], ["/none", "true"], "find the first executable"),
+    ] {
+        let call = |before: &[&str]| {
+            let words = [&["exec"], before, &options, &[bundle.id.as_str()], &words].concat();
+            bundle.call(&words)
+        };
+        let plan: Value = call(&["--explain", "--format", "json"]).ok().json();
+        let steps = child_steps(&plan);
+        let step = steps.iter().find(|step| step["what"].as_str().is_some_and(|what| what.contains(start)));
+        let step = step.unwrap_or_else(|| panic!("no {start:?} in {steps:?}"));
+        call(&[]).fails_with(&[&format!("[step {}]", step["step"])]);
+    }
+}
+
+#[test]
+fn explain_is_refused_where_exec_is() {
+    only_kiste!();
+    let bundle = running();
+    bundle.exec_with(&["--format", "json"], &["true"]).fails_with(&["--format", "--explain"]);
+    bundle.exec_with(&["--explain", "--user", "7:x"], &["true"]).fails_with(&["--user"]);
+    bundle.kill("KILL").ok();
+    bundle.wait_status("stopped");
+    bundle.exec_with(&["--explain"], &["true"]).fails_with(&["container not running"]);
+}
+
+#[test]
+fn a_directory_is_no_program_and_the_error_says_which() {
+    let bundle = running();
+    let output = bundle.call(&["exec", &bundle.id, "/dev"]);
+    // Callers make 126 of these words.
+    assert!(output.err.to_lowercase().contains("permission denied"), "{}", output.err);
+    if harness::runtime_is_kiste() {
+        assert!(output.err.contains("it is a directory"), "{}", output.err);
+        let file = bundle.call(&["exec", &bundle.id, "/dev/null"]);
+        assert!(file.err.contains("permission denied") && !file.err.contains("directory"), "{}", file.err);
+    }
+}

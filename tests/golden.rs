@@ -182,7 +182,12 @@ fn plan(case: &Case) -> Result<Plan> {
             let list: Vec<_> = list.into_iter().rev().zip(41..).map(|(one, id)| (one.value, one.origin, id)).collect();
             lower_remove_mounts(request, &list)
         }
-        true => lower_exec(JoinRequest { request, legacy_groups: machine.cgroups.legacy.len(), resctrl_groups: 2 }),
+        true => lower_exec(JoinRequest {
+            request,
+            legacy_groups: machine.cgroups.legacy.len(),
+            unified_group: machine.cgroups.unified.is_some(),
+            resctrl_groups: 2,
+        }),
         false => lower(request),
     }
 }

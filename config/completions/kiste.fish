@@ -99,10 +99,13 @@ complete -c kiste -n "__fish_kiste_using_subcommand exec" -l apparmor -d 'Run wi
 complete -c kiste -n "__fish_kiste_using_subcommand exec" -s c -l cap -d 'Add a capability, like CAP_NET_ADMIN' -r
 complete -c kiste -n "__fish_kiste_using_subcommand exec" -l preserve-fds -d 'Pass N further file descriptors, from 3 upwards, besides those of $LISTEN_FDS' -r
 complete -c kiste -n "__fish_kiste_using_subcommand exec" -l cgroup -d 'Run in a cgroup below the container\'s, which must exist' -r
+complete -c kiste -n "__fish_kiste_using_subcommand exec" -l format -d 'How --explain prints the plan' -r -f -a "text\t''
+json\t''"
 complete -c kiste -n "__fish_kiste_using_subcommand exec" -s t -l tty -d 'Give the command a terminal'
 complete -c kiste -n "__fish_kiste_using_subcommand exec" -s d -l detach -d 'Return as soon as the command runs'
 complete -c kiste -n "__fish_kiste_using_subcommand exec" -l no-new-privs -d 'Never let the command gain privileges (PR_SET_NO_NEW_PRIVS)'
 complete -c kiste -n "__fish_kiste_using_subcommand exec" -l ignore-paused -d 'Start the command even if the container is paused'
+complete -c kiste -n "__fish_kiste_using_subcommand exec" -l explain -d 'Print what would be done, and do nothing'
 complete -c kiste -n "__fish_kiste_using_subcommand exec" -s h -l help -d 'Print help (see more with \'--help\')'
 complete -c kiste -n "__fish_kiste_using_subcommand state" -s h -l help -d 'Print help (see more with \'--help\')'
 complete -c kiste -n "__fish_kiste_using_subcommand list" -s f -l format -d 'How the result is printed' -r -f -a "table\t''

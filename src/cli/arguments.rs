@@ -247,6 +247,8 @@ pub struct ExecArguments {
     pub cgroups: Vec<(Option<String>, PathBuf)>,
     /// `--ignore-paused`.
     pub ignore_paused: bool,
+    /// `--explain`, in the form of `--format`: print the plan and do nothing.
+    pub explain: Option<Format>,
 }
 
 /// Which containers kill and delete mean.

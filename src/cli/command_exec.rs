@@ -3,8 +3,8 @@
 use std::os::fd::{AsFd, OwnedFd};
 
 use super::arguments::{CalledAs, ExecArguments, Global};
-use super::containers;
 use super::prepare::{self, Prepared};
+use super::{command_explain, containers};
 use crate::cgroup::Created;
 use crate::error::{Error, Kind, Origin, Result};
 use crate::intent::{Capabilities, Hooks, NamespaceKind, Placed, Process, from_oci};
@@ -18,12 +18,15 @@ use crate::lowering::{JoinRequest, lower_exec};
 use crate::plan::{Open, Plan};
 use crate::state::{Record, Status};
 
-/// Runs the process; its status, or 0 once it is started if detached.
+/// Runs the process; its status, or 0 once it is started if detached. With `--explain` it prints the plan instead: all is
+/// looked up and lowered in the same way, and then nothing is launched.
 ///
 /// # Errors
 /// The container does not run, the process is wrong or can't be executed.
 pub fn run(global: &Global, arguments: &ExecArguments) -> anyhow::Result<u8> {
-    prepare::protect()?;
+    if arguments.explain.is_none() {
+        prepare::protect()?;
+    }
     let (container, record) = containers::find(global, &arguments.id)?;
     let id = arguments.id.as_str();
     match containers::status(&container, &record)? {
@@ -53,7 +56,11 @@ pub fn run(global: &Global, arguments: &ExecArguments) -> anyhow::Result<u8> {
         crate::log::warning(&warning);
     }
     let tasks = containers::resctrl(&record)?.map_or(Ok(Vec::new()), |group| group.tasks())?;
-    let plan = plan(global, arguments, &prepared, terminal, (created.join.len(), tasks.len()))?;
+    let plan = plan(global, arguments, &prepared, terminal, (&created, tasks.len()))?;
+    if let Some(format) = arguments.explain {
+        command_explain::print(&plan, format)?;
+        return Ok(0);
+    }
     launch(arguments, (&prepared, &record), &plan, pidfd, (created, tasks))
 }
 
@@ -62,13 +69,14 @@ fn plan(
     arguments: &ExecArguments,
     prepared: &Prepared,
     terminal: bool,
-    (legacy_groups, resctrl_groups): (usize, usize),
+    (group, resctrl_groups): (&Created, usize),
 ) -> Result<Plan> {
     let (preserved, extra_env) = prepare::preserved(arguments.preserve_fds, false)?;
     let mut request = prepared.request(global, arguments.id.as_str());
     request.console = prepare::console(arguments.console_socket.as_deref(), terminal, !arguments.detach);
     (request.preserved, request.extra_env) = (preserved, extra_env);
-    lower_exec(JoinRequest { request, legacy_groups, resctrl_groups })
+    let (legacy_groups, unified_group) = (group.join.len(), group.v2_directory.is_some());
+    lower_exec(JoinRequest { request, legacy_groups, unified_group, resctrl_groups })
 }
 
 fn launch(

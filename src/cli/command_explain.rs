@@ -4,7 +4,7 @@ use super::arguments::{ExplainArguments, Format, Global};
 use super::{command_run, output, prepare};
 use crate::error::{Error, Result};
 use crate::lowering::Machine;
-use crate::plan::explain;
+use crate::plan::{Plan, explain};
 
 /// Prints the plan.
 ///
@@ -17,12 +17,20 @@ pub fn run(global: &Global, arguments: &ExplainArguments) -> anyhow::Result<u8> 
     };
     let prepared = prepare::prepare(global, &arguments.run, machine)?;
     let plan = command_run::explained(global, &arguments.run, &prepared)?;
-    let text = match arguments.format {
-        Format::Text => explain::text(&plan),
-        Format::Json => explain::json(&plan) + "\n",
-    };
-    output::print(&text)?;
+    print(&plan, arguments.format)?;
     Ok(0)
+}
+
+/// The plan as the caller wants it.
+///
+/// # Errors
+/// Standard output can't be written to.
+pub(super) fn print(plan: &Plan, format: Format) -> Result<()> {
+    let text = match format {
+        Format::Text => explain::text(plan),
+        Format::Json => explain::json(plan) + "\n",
+    };
+    output::print(&text)
 }
 
 /// Facts as the file has them. A file that does not exist yet is made with this machine's.

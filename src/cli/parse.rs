@@ -234,6 +234,11 @@ fn exec(matches: &ArgMatches) -> Result<ExecArguments> {
     if command.is_empty() && process.is_none() {
         return Err(Error::input("exec needs a command or --process"));
     }
+    if choice(matches, "format").is_some() && !matches.get_flag("explain") {
+        return Err(Error::input("only a plan has a format")
+            .at(&Origin::fixed("--format"))
+            .hint("--explain is missing"));
+    }
     let cwd = path(matches, "cwd");
     if cwd.as_ref().is_some_and(|cwd| !cwd.is_absolute()) {
         return Err(Error::input("the directory must be an absolute path").at(&Origin::fixed("--cwd")));
@@ -269,6 +274,7 @@ fn exec(matches: &ArgMatches) -> Result<ExecArguments> {
         preserve_fds: checked(matches, "preserve-fds", words::count)?.unwrap_or(0),
         cgroups: all(matches, "cgroup").iter().map(cgroup).collect::<Result<_>>()?,
         ignore_paused: matches.get_flag("ignore-paused"),
+        explain: matches.get_flag("explain").then(|| format(matches)),
     })
 }
 

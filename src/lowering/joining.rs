@@ -12,6 +12,8 @@ pub struct JoinRequest<'a> {
     pub request: Request<'a>,
     /// Hierarchies of the container's control group whose cgroup.procs the child writes to (v1).
     pub legacy_groups: usize,
+    /// The child is born in the container's group of the v2 hierarchy.
+    pub unified_group: bool,
     /// `tasks` files of the container's resource control groups.
     pub resctrl_groups: usize,
 }
@@ -21,6 +23,7 @@ pub fn lower_exec(join: JoinRequest<'_>) -> Result<Plan> {
     let mut story = Story::new(join.request);
     let story_ref = &mut story;
     let init = story_ref.slot();
+    story_ref.plan.born_in_its_group = join.unified_group;
     story_ref.open(Open::Given { name: "pidfd of the container's init", into: init }, &OWN);
     let all = flags(story_ref);
     born(story_ref, init, all);

@@ -151,6 +151,7 @@ impl<'a> Story<'a> {
             origins: vec![OWN],
             slots: 1,
             keeps_session: false,
+            born_in_its_group: false,
             warnings: request.intent.warnings.clone(),
             remarks: Vec::new(),
         };

@@ -92,6 +92,7 @@ fn made(plan: &Plan) -> Vec<String> {
         lines.push(format!("first stage: become non-dumpable, join {joined}, make the child as its sibling"));
     }
     lines.push(match plan.clone_flags {
+        0 if plan.born_in_its_group => "clone3 into the container's cgroup".to_owned(),
         0 => "clone3".to_owned(),
         flags => format!("clone3 with new {}", describe::counted(flags)),
     });

@@ -83,6 +83,8 @@ pub struct Plan {
     pub slots: usize,
     /// The payload stays in the caller's session: a sandbox that asked for it.
     pub keeps_session: bool,
+    /// The child is born in the v2 control group of a container that runs (`exec`): launch is given its directory.
+    pub born_in_its_group: bool,
     /// What the reader should know without being stopped.
     pub warnings: Vec<String>,
     /// What only the curious want to know: for the log at level debug.

@@ -305,6 +305,7 @@ impl Dice<'_> {
         lower_exec(JoinRequest {
             request: Request { gated: false, intent: &inner, ..request },
             legacy_groups: self.below(9),
+            unified_group: self.maybe(),
             resctrl_groups: self.below(3),
         })
     }

@@ -29,12 +29,17 @@ pub const EXEC: CommandRow = CommandRow {
         each("cgroup", "[CONTROLLER:]PATH", "Run in a cgroup below the container's, which must exist")
             .detail("With cgroup v1 a controller, or several with commas between, may be named."),
         flag("ignore-paused", "Start the command even if the container is paused").of(Contract::Runc),
+        flag("explain", "Print what would be done, and do nothing")
+            .detail("The plan is printed as kiste-explain(1) prints that of a container; the container must run.")
+            .of(Contract::Kiste),
+        value("format", "FORMAT", "How --explain prints the plan").choices(&["text", "json"]).of(Contract::Kiste),
     ]],
     operands: &[ID, Operand::new("COMMAND", Count::Rest, "The command and its arguments; not needed with --process")],
     ends_at_operand: true,
     examples: &[
         ("kiste exec -t web sh", "Open a shell in the container web."),
         ("kiste exec --user 1000:100 --env LANG=C web id", "Run a command as another user."),
+        ("kiste exec --explain --user 1000:100 web id", "Print the steps of that instead."),
     ],
     contract: Contract::Both,
 };

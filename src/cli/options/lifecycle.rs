@@ -104,7 +104,8 @@ pub const EXPLAIN: CommandRow = CommandRow {
                   those that errors give as [step N]. As JSON the plan is one object: steps, a list of objects with \
                   who (parent or child), stage (A to F, or the chapter), step (the number, null for the parent), what \
                   (the text), and origin (JSON pointer, only where the input asked for it); warnings, a list of texts. \
-                  The same configuration and the same --facts give the same plan on any machine.",
+                  The same configuration and the same --facts give the same plan on any machine. For a further command in a running \
+                  container there is `kiste exec --explain`.",
     options: &[CREATION, RUNNING, EXPLAINING],
     operands: &[OPTIONAL_ID, DEFAULT_COMMAND],
     ends_at_operand: false,

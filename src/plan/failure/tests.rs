@@ -120,6 +120,7 @@ fn plan() -> Plan {
         origins: vec![Origin::fixed(""), Origin::fixed("/place/1")],
         slots: 3,
         keeps_session: false,
+        born_in_its_group: false,
         warnings: Vec::new(),
         remarks: Vec::new(),
     }
