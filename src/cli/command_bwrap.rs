@@ -5,9 +5,9 @@ use std::io::IsTerminal;
 
 use super::output;
 use super::surroundings::Surroundings;
-use crate::error::{Error, Result};
+use crate::error::{Error, Kind, Result, errno_text};
 use crate::intent::contradictions;
-use crate::intent::from_bwrap::{self, Bwrap, Caller, Descriptors, OPTIONS};
+use crate::intent::from_bwrap::{self, Bwrap, Caller, Descriptors, FileKind, OPTIONS};
 use crate::launch::sandbox;
 
 const DESCRIPTORS: Descriptors = Descriptors { is_open: crate::host::is_inherited, read: read_all };
@@ -23,29 +23,65 @@ fn read_all(descriptor: i32) -> Result<Vec<u8>> {
     Ok(bytes)
 }
 
-/// Runs the command line; its command's exit status, 128+n for signal n.
+/// Runs the command line; its command's exit status, 128+n for signal n, 1 after a failure, which is told here, in
+/// bubblewrap's form.
 ///
 /// # Errors
-/// What is wrong with the command line or refused by the kernel.
+/// What can't be printed.
 pub fn run(words: &[OsString]) -> anyhow::Result<u8> {
-    let text = |word: &OsString| {
-        word.to_str().map(str::to_owned).ok_or_else(|| Error::input(format!("{word:?} is not UTF-8")))
-    };
-    let words: Vec<String> = words.iter().map(text).collect::<Result<_>>()?;
-    match words.first().map(String::as_str) {
+    match words.first().and_then(|word| word.to_str()) {
         Some("--help") => return Ok(output::print(&help()).map(|()| 0)?),
         Some("--version") => return Ok(output::print("bubblewrap 0.13.0 (kiste)\n").map(|()| 0)?),
         _ => {}
     }
+    let prefix = if words.iter().any(|word| word == "--level-prefix") { "<3>" } else { "" };
+    match sandboxed(words) {
+        Ok(Some(status)) => Ok(status as u8),
+        Ok(None) => {
+            eprint!("{}", help());
+            Ok(1)
+        }
+        Err(error) => {
+            eprintln!("{prefix}bwrap: {}", sentence(&error));
+            Ok(1)
+        }
+    }
+}
+
+/// `what: Errno's text`, as err(3) writes it; of a refusal by the kernel all that is known.
+fn sentence(error: &Error) -> String {
+    if error.kind != Kind::Input {
+        return error.to_string();
+    }
+    let mut text = error.what.clone();
+    if let Some(errno) = error.errno {
+        let words = errno_text(errno);
+        let mut letters = words.chars();
+        let first = letters.next().map(|letter| letter.to_ascii_uppercase());
+        text = format!("{text}: {}{}", first.unwrap_or_default(), letters.as_str());
+    }
+    match &error.hint {
+        Some(hint) => format!("{text} ({hint})"),
+        None => text,
+    }
+}
+
+/// `None`: there is no command to run.
+fn sandboxed(words: &[OsString]) -> Result<Option<i32>> {
+    let text = |word: &OsString| {
+        word.to_str().map(str::to_owned).ok_or_else(|| Error::input(format!("{word:?} is not UTF-8")))
+    };
+    let words: Vec<String> = words.iter().map(text).collect::<Result<_>>()?;
     let surroundings = Surroundings::read()?;
     let wanted = from_bwrap::parse(&words, environment(), kept(&surroundings), DESCRIPTORS)?;
     if wanted.command.is_empty() {
-        return Err(Error::input("No command specified").hint("bwrap --help lists the options").into());
+        return Ok(None);
     }
     let caller = caller(&surroundings)?;
     let mut intent = from_bwrap::intent(&wanted, &caller)?;
     contradictions::check(&mut intent)?;
-    Ok(sandbox::run(&surroundings.plan(&intent)?, &intent, &consumed(&wanted))? as u8)
+    let descriptors = sandbox::Descriptors { consumed: consumed(&wanted), info: wanted.info, status: wanted.status };
+    sandbox::run(&surroundings.plan(&intent)?, &intent, &descriptors).map(Some)
 }
 
 /// Root keeps what it has, unless `--cap-drop` says otherwise; nobody else keeps anything.
@@ -68,6 +104,7 @@ fn caller(surroundings: &Surroundings) -> Result<Caller> {
         uid: surroundings.facts.uid,
         gid: surroundings.facts.gid,
         privileged: surroundings.facts.capabilities & (1 << 21) != 0,
+        possible: possible(),
         directory: directory.to_string_lossy().into_owned(),
         umask: umask.bits(),
         read: DESCRIPTORS.read,
@@ -75,14 +112,24 @@ fn caller(surroundings: &Surroundings) -> Result<Caller> {
     })
 }
 
+/// Whether user namespaces and cgroup namespaces can be made.
+fn possible() -> (bool, bool) {
+    let has = |path: &str| std::path::Path::new(path).exists();
+    let none = std::fs::read_to_string("/proc/sys/user/max_user_namespaces").is_ok_and(|most| most.trim() == "0");
+    (has("/proc/self/ns/user") && !none, has("/proc/self/ns/cgroup"))
+}
+
 /// Descriptors that were for us, not for the command.
 fn consumed(wanted: &Bwrap) -> Vec<i32> {
-    wanted
-        .seccomp
-        .iter()
-        .copied()
-        .chain([wanted.block, wanted.block_maps, wanted.info, wanted.status].into_iter().flatten())
-        .collect()
+    let of_file = |file: &from_bwrap::File| match file.kind {
+        FileKind::Copy { descriptor }
+        | FileKind::Data { descriptor, .. }
+        | FileKind::BindDescriptor { descriptor, .. } => Some(descriptor),
+        _ => None,
+    };
+    let others = [wanted.block, wanted.info, wanted.status, wanted.sync].into_iter().flatten();
+    let read = wanted.seccomp.iter().chain(&wanted.arguments).copied();
+    read.chain(wanted.files.iter().filter_map(of_file)).chain(others).collect()
 }
 
 fn help() -> String {

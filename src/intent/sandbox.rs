@@ -12,8 +12,19 @@ pub struct Sandbox {
     pub ids: Option<Placed<(u32, u32)>>,
     /// The payload may make user namespaces of its own.
     pub nested_users: bool,
-    /// The first process of the pid namespace is a reaper of kiste's own, the payload its child.
+    /// A process of kiste's own stays between kiste and the payload, its child: it tells the payload's status and reaps
+    /// until nobody is left; in a pid namespace it is the first.
     pub reaper: bool,
+    /// A descriptor of the caller's that the reaper keeps open.
+    pub sync: Option<i32>,
+    /// Files inside that the reaper locks for reading.
+    pub locks: Vec<Placed<String>>,
+    /// A descriptor of the caller's that must give a byte before the payload starts.
+    pub gate: Option<i32>,
+    /// Somebody outside is told of the processes and namespaces before the payload starts.
+    pub announced: bool,
+    /// seccomp programs in the kernel's form, installed in this order right before the payload.
+    pub filters: Vec<Placed<Vec<u8>>>,
     /// The payload ends when kiste does (`PR_SET_PDEATHSIG`).
     pub dies_with_parent: bool,
     /// The payload stays in the caller's session and keeps its controlling terminal.

@@ -54,6 +54,14 @@ impl<'a> Environment<'a> {
         &mut self.home[..HOME_ROOM - 1]
     }
 
+    /// Puts another string into the place of the last; nothing where there is none.
+    pub fn replace_last(&mut self, string: &'a CStr) {
+        let addresses: &mut [usize] = &mut self.strings.addresses;
+        if let [.., last, _end] = addresses {
+            *last = string.as_ptr() as usize;
+        }
+    }
+
     /// As execve(2) takes them.
     pub fn pointers(&self) -> Pointers<'_> {
         // SAFETY: as for `Strings`; the room of HOME lives as long as `self` and always ends in a NUL, because `home`

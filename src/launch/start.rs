@@ -91,7 +91,7 @@ pub fn start(
     let met = met.and_then(|(heard, terminal)| match heard {
         Heard::Ready => Ok(Some((None, terminal))),
         Heard::Lost => Ok(None),
-        Heard::End if leaves(plan) => Ok(Some((None, terminal))),
+        Heard::End if leaves(plan) || reaps(plan) => Ok(Some((None, terminal))),
         // The start time is wanted for the record anyway: whether it runs comes along.
         Heard::End => ProcessIdentity::read_after_exec(forked.pid)
             .map(|(identity, lost)| (!lost).then_some((Some(identity), terminal))),
@@ -352,6 +352,11 @@ fn first_stage(namespaces: &[(i32, u64)], score: Option<&str>) -> std::result::R
 /// Whether the child has no payload: its end is what was wanted.
 fn leaves(plan: &Plan) -> bool {
     plan.child.last().is_some_and(|step| step.operation == Operation::Leave)
+}
+
+/// Whether the child stays to reap, so that it never executes anything itself: the payload's status comes from it.
+fn reaps(plan: &Plan) -> bool {
+    plan.child.iter().any(|step| matches!(step.operation, Operation::Reaper { .. }))
 }
 
 fn is_gated(plan: &Plan) -> bool {

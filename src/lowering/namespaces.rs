@@ -133,13 +133,21 @@ fn on_host(id: u32, maps: &[IdMap]) -> Option<u32> {
     maps.iter().find_map(|map| id.checked_sub(map.container).filter(|&at| at < map.size).map(|at| map.host + at))
 }
 
+/// A sandbox stays in the caller's control group, so that its namespace can be made with the others.
+fn no_cgroup(story: &Story<'_>) -> bool {
+    story.request.intent.sandbox.is_some() && story.request.cgroups == CgroupDriver::Disabled
+}
+
 /// Parent: what clone3 makes. A cgroup namespace is unshared later, by the child in its own cgroup; a time namespace
 /// with its offsets by the child too.
 pub fn clone_flags(story: &mut Story<'_>) -> Result<()> {
     let intent = story.request.intent;
     let made = |kind: Kind| if intent.makes(kind) { kind.flag() } else { 0 };
     let kinds = [Kind::User, Kind::Mount, Kind::Pid, Kind::Network, Kind::Ipc, Kind::Uts];
-    let flags = kinds.into_iter().map(made).sum::<u64>();
+    let mut flags = kinds.into_iter().map(made).sum::<u64>();
+    if no_cgroup(story) {
+        flags |= made(Kind::Cgroup);
+    }
     story.plan.clone_flags = flags;
     if flags != 0 && !story.privileged() && intent.namespace(Kind::User).is_none() {
         return Err(Error::refused("new namespaces need a user namespace when the runtime is not root")
@@ -317,7 +325,7 @@ pub fn join(story: &mut Story<'_>) -> Result<()> {
             story.step(Operation::Join { namespace: into, flags }, &namespace.origin);
         }
     }
-    if intent.makes(Kind::Cgroup) {
+    if intent.makes(Kind::Cgroup) && !no_cgroup(story) {
         story.own(Operation::Unshare(Kind::Cgroup.flag()));
     }
     if !story.in_new_user_namespace() {

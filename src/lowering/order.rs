@@ -54,6 +54,7 @@ fn parent(story: &mut Story<'_>) -> Result<()> {
     namespaces::id_maps(story)?; //           D  identity
     namespaces::network_devices(story)?; //   D  network devices
     process::raised_limits(story)?; //        D  limits that only the parent may raise
+    sandbox::announce(story)?; //             D  a sandbox that somebody is told of
     process::runtime_hooks(story)?; //        E  prestart, createRuntime
     Ok(())
 }

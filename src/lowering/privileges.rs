@@ -87,7 +87,13 @@ pub fn early_filter(story: &mut Story<'_>) -> Result<()> {
 
 /// Child: with no_new_privs the filter is the last thing before execve.
 pub fn late_filter(story: &mut Story<'_>) -> Result<()> {
-    install(story, true)
+    install(story, true)?;
+    let Some(sandbox) = &story.request.intent.sandbox else { return Ok(()) };
+    for filter in &sandbox.filters {
+        let program = story.plan.arena.bytes(&filter.value);
+        story.step(Operation::InstallFilter { program, flags: 0, listener: None }, &filter.origin);
+    }
+    Ok(())
 }
 
 /// Child: bounding set, groups, ids, the other sets, no_new_privs.

@@ -258,7 +258,9 @@ pub fn check(story: &mut Story<'_>) -> Result<()> {
     match sandbox {
         Some(sandbox) if !sandbox.directories.is_empty() => {
             let candidates = story.plan.arena.list(&sandbox.directories);
-            story.step(Operation::FindDirectory(candidates), &origin);
+            let names = sandbox.directories.iter().map(|directory| format!("PWD={directory}"));
+            let names = story.plan.arena.list(names);
+            story.step(Operation::FindDirectory { candidates, names }, &origin);
         }
         _ => {
             let path = story.plan.arena.text(&process.cwd);
@@ -266,7 +268,12 @@ pub fn check(story: &mut Story<'_>) -> Result<()> {
         }
     }
     story.step(Operation::CheckDirectory, &origin);
-    let (environment, has_home) = environment(process, &story.request.extra_env);
+    let (mut environment, has_home) = environment(process, &story.request.extra_env);
+    if sandbox.is_some_and(|sandbox| !sandbox.directories.is_empty()) {
+        // Its place is the last, where the directory that is entered is put.
+        environment.retain(|entry| !entry.starts_with("PWD="));
+        environment.push("PWD=/".into());
+    }
     if !has_home && sandbox.is_none() {
         story.step(Operation::FindHome(process.user.uid), &process.origin.child("env"));
     }

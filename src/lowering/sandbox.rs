@@ -7,10 +7,18 @@ use crate::intent::NamespaceKind;
 use crate::intent::sandbox::{Entry, EntryKind, Sandbox};
 use crate::kernel::abi::{MOUNT_ATTR_RDONLY, MountAttr};
 use crate::plan::operation::{Existing, Missing};
-use crate::plan::{Operation, Slot};
+use crate::plan::{Barrier, Open, Operation, STATUS, Slot};
 
 fn sandbox<'a>(story: &Story<'a>) -> Option<&'a Sandbox> {
     story.request.intent.sandbox.as_ref()
+}
+
+/// Parent: a meeting where the sandbox is made and the payload is not: for those who are told of both.
+pub fn announce(story: &mut Story<'_>) -> Result<()> {
+    if sandbox(story).is_some_and(|sandbox| sandbox.announced) {
+        story.barrier(Barrier::Identity);
+    }
+    Ok(())
 }
 
 /// Child: the kernel ends it with the runtime. The parent's socket tells a parent that ended before the call.
@@ -164,8 +172,19 @@ pub fn confine(story: &mut Story<'_>) -> Result<()> {
         let root = story.root;
         story.step(Operation::Landlock(root), &origin);
     }
+    if let Some(gate) = sandbox.gate {
+        story.step(Operation::Await(gate), &Origin::fixed("--block-fd"));
+    }
     if sandbox.reaper {
-        story.own(Operation::Reaper);
+        let status = story.slot();
+        story.open(Open::Given { name: STATUS, into: status }, &OWN);
+        let place = sandbox.locks.first().map_or(OWN, |lock| lock.origin.clone());
+        let locks = story.plan.arena.list(sandbox.locks.iter().map(|lock| &lock.value));
+        story.step(Operation::Reaper { status, sync: sandbox.sync.unwrap_or(-1), locks }, &place);
+        if sandbox.dies_with_parent {
+            // Of this process's parent, which is the reaper.
+            story.own(Operation::DieWithParent);
+        }
     }
     Ok(())
 }

@@ -213,7 +213,7 @@ const ONCE: &[Required] = &[
     (|op| matches!(op, Op::SetIds { .. }), "the ids are not set"),
     (|op| op == Op::SetCapabilities, "the capabilities are not set"),
     (|op| matches!(op, Op::Ambient(_)), "the ambient set is not set"),
-    (|op| matches!(op, Op::ChangeDirectory { .. } | Op::FindDirectory(_)), "the working directory is not entered"),
+    (|op| matches!(op, Op::ChangeDirectory { .. } | Op::FindDirectory { .. }), "the working directory is not entered"),
     (|op| op == Op::CheckDirectory, "the working directory is not checked"),
     (|op| matches!(op, Op::FindExecutable(_)), "the executable is not looked up"),
     (|op| matches!(op, Op::Execute { .. }), "there must be one execve"),
@@ -265,7 +265,7 @@ fn payload(plan: &Plan) -> Result<()> {
     if !pair(ready, gate) {
         return Err(defect(ready.or(gate).unwrap_or(0), "ready and the gate belong together"));
     }
-    let into = place(|op| matches!(op, Op::ChangeDirectory { .. } | Op::FindDirectory(_)));
+    let into = place(|op| matches!(op, Op::ChangeDirectory { .. } | Op::FindDirectory { .. }));
     if !pair(into, place(|op| op == Op::CheckDirectory)) {
         return Err(defect(into.unwrap_or(0), "the working directory is checked before it is entered"));
     }

@@ -144,10 +144,17 @@ fn payload_operation(arena: &Arena, operation: Op) -> String {
         Op::InnerUserNamespace { uid, gid, .. } => {
             format!("make an inner user namespace, whose user {uid}, group {gid} is root of the present one")
         }
-        Op::Reaper => "stay as the first process to reap the others; a new process goes on".into(),
+        Op::Await(descriptor) => format!("wait until descriptor {descriptor} gives a byte"),
+        Op::Reaper { sync, locks, .. } => {
+            let held = if sync >= 0 { format!(", keep descriptor {sync} open") } else { String::new() };
+            let locks = list(locks).iter().map(|path| format!(", lock {path}")).collect::<String>();
+            format!("stay to reap all others{held}{locks}; a new process goes on")
+        }
         Op::Landlock(_) => landlock(arena),
         Op::ChangeDirectory { path } => format!("change to {}", arena.show(path)),
-        Op::FindDirectory(candidates) => format!("change to the first directory of {}", list(candidates).join(" ")),
+        Op::FindDirectory { candidates, .. } => {
+            format!("change to the first directory of {}", list(candidates).join(" "))
+        }
         Op::CheckDirectory => "check that the working directory lies in the root".into(),
         Op::FindHome(uid) => format!("look up HOME of user {uid} in /etc/passwd (missing → /)"),
         Op::FindExecutable(candidates) => format!("find the first executable of {}", list(candidates).join(" ")),

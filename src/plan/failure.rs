@@ -10,6 +10,9 @@ pub fn failure(plan: &Plan, record: &Record) -> Error {
         return Error::refused("the container's process reported a step that does not exist");
     };
     let place = plan.origin(step.origin);
+    if let Some(error) = sandbox(plan, step.operation, record) {
+        return error;
+    }
     let error = match step.operation {
         Op::FindExecutable(_) | Op::Execute { .. } => executable(plan, record),
         Op::ChangeDirectory { path } => {
@@ -39,6 +42,28 @@ fn with_words(what: String, record: &Record) -> String {
     let level = ["e ", "w ", "i "].iter().find_map(|level| words.strip_prefix(level));
     let words = level.unwrap_or(&words).trim();
     if words.is_empty() { what } else { format!("{what} ({words})") }
+}
+
+/// bubblewrap's words for what it has words for; its callers match them.
+fn sandbox(plan: &Plan, operation: Op, record: &Record) -> Option<Error> {
+    let first = |range| plan.arena.texts(range).first().map(|text| plan.arena.show(*text)).unwrap_or_default();
+    let is_sandbox = plan.child.iter().any(|step| matches!(step.operation, Op::FindDirectory { .. }));
+    let what = match operation {
+        Op::FindDirectory { candidates, .. } => format!("Can't chdir to {}", first(candidates)),
+        Op::FindExecutable(candidates) | Op::Execute { candidates, .. } if is_sandbox => {
+            let path = first(candidates);
+            let argument = match plan.child.last().map(|step| step.operation) {
+                Some(Op::Execute { arguments, .. }) => first(arguments),
+                _ => String::new(),
+            };
+            let in_directory = path.strip_suffix(&argument).is_some_and(|directory| directory.ends_with('/'));
+            let name = if in_directory { &argument } else { &path };
+            format!("execvp {name}")
+        }
+        Op::Reaper { locks, .. } if record.call == Call::Open => format!("Unable to open lock file {}", first(locks)),
+        _ => return None,
+    };
+    Some(Error { errno: Some(record.errno), ..Error::input(what) })
 }
 
 /// Contracts: podman tells 126 from 127 by these words.

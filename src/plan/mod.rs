@@ -15,7 +15,7 @@ pub mod report;
 
 pub use arena::{Arena, Bytes, Text};
 pub use operation::{Operation, Slot, Stage};
-pub use parent::{Barrier, Open, ParentStep};
+pub use parent::{Barrier, Open, ParentStep, STATUS};
 
 use crate::cgroup::CgroupPlan;
 use crate::cgroup::systemd::ScopeRequest;

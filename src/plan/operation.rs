@@ -501,9 +501,18 @@ pub enum Operation {
         /// Group inside.
         gid: u32,
     },
-    /// clone3: the new process goes on with the plan; this one, the first of its pid namespace, reaps until that one ends and
-    /// leaves with its status.
-    Reaper,
+    /// read(2) of one byte from a descriptor of the caller's; its end-of-file does, too.
+    Await(i32),
+    /// clone3: the new process goes on with the plan; this one holds the locks, tells the status of that one when it ends, and
+    /// reaps until nobody is left.
+    Reaper {
+        /// An eventfd that gets the status + 1.
+        status: Slot,
+        /// A descriptor of the caller's that stays open, -1: none.
+        sync: i32,
+        /// Paths inside that are locked for reading (fcntl(2)).
+        locks: Range,
+    },
     /// landlock_create_ruleset, landlock_add_rule…, landlock_restrict_self; the ruleset is in the arena.
     Landlock(Slot),
 
@@ -513,8 +522,13 @@ pub enum Operation {
         /// Absolute path in the container.
         path: Text,
     },
-    /// *Deciding.* chdir(2) to the first of these that can be entered.
-    FindDirectory(Range),
+    /// *Deciding.* chdir(2) to the first of these that can be entered; the last entry of the environment becomes its `PWD`.
+    FindDirectory {
+        /// The directories.
+        candidates: Range,
+        /// `PWD=…` of each.
+        names: Range,
+    },
     /// getcwd(2) must begin with `/`.
     CheckDirectory,
     /// *Deciding.* HOME from the container's /etc/passwd, `/` where the user is not in it.

@@ -24,6 +24,9 @@ impl Barrier {
     }
 }
 
+/// The name of the given descriptor that a reaper tells the payload's status to.
+pub const STATUS: &str = "status";
+
 /// A descriptor the parent opens before clone3.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub enum Open {

@@ -22,6 +22,8 @@ pub struct Caller {
     pub gid: u32,
     /// May make namespaces without a user namespace.
     pub privileged: bool,
+    /// User namespaces and cgroup namespaces can be made on this machine: what `-try` asks.
+    pub possible: (bool, bool),
     /// The working directory.
     pub directory: String,
     /// umask(2).
@@ -77,7 +79,12 @@ pub fn intent(wanted: &Bwrap, caller: &Caller) -> Result<Intent> {
         entries: build.entries,
         ids: inner.then_some(Placed { value: ids, origin: Origin::fixed("--uid") }),
         nested_users: !wanted.disable_user_namespaces,
-        reaper: wanted.unshare.pid && !wanted.as_pid_1,
+        reaper: !wanted.as_pid_1 && (wanted.unshare.pid || !wanted.lock_files.is_empty() || wanted.sync.is_some()),
+        sync: wanted.sync,
+        locks: wanted.lock_files.iter().map(|path| placed(path.clone(), "--lock-file")).collect(),
+        gate: wanted.block,
+        announced: wanted.info.is_some() || wanted.status.is_some(),
+        filters: filters(wanted, caller)?,
         dies_with_parent: wanted.die_with_parent,
         keeps_session: !wanted.new_session,
         directories: directories(wanted, caller),
@@ -115,18 +122,38 @@ pub fn intent(wanted: &Bwrap, caller: &Caller) -> Result<Intent> {
     })
 }
 
+fn placed<T>(value: T, option: &'static str) -> Placed<T> {
+    Placed { value, origin: Origin::fixed(option) }
+}
+
+/// `BPF_MAXINSNS`, in bytes.
+const LONGEST_FILTER: usize = 4096 * 8;
+
+/// The programs of `--seccomp` or `--add-seccomp-fd`; whether they are programs at all, the kernel says.
+fn filters(wanted: &Bwrap, caller: &Caller) -> Result<Vec<Placed<Vec<u8>>>> {
+    let program = |descriptor: &i32| {
+        let bytes =
+            (caller.read)(*descriptor).map_err(|error| Error { what: "Can't read seccomp data".into(), ..error })?;
+        if bytes.len() % 8 != 0 {
+            return Err(Error::input("Invalid seccomp data, must be multiple of 8"));
+        }
+        if bytes.is_empty() || bytes.len() > LONGEST_FILTER {
+            return Err(Error::input("Invalid seccomp data, must have 1 to 4096 instructions"));
+        }
+        Ok(placed(bytes, "--seccomp"))
+    };
+    wanted.seccomp.iter().map(program).collect()
+}
+
 fn namespaces(wanted: &Bwrap, caller: &Caller) -> Result<Vec<Namespace>> {
     let unshare = &wanted.unshare;
     let refuse = |what: &str, option: &'static str| Err(Error::input(what).at(&Origin::fixed(option)));
-    let entered = wanted.enter[0].is_some();
-    if entered && unshare.user {
-        return refuse("--userns not compatible --unshare-user", "--userns");
-    }
-    let user = !entered && (unshare.user || unshare.user_try || !caller.privileged);
-    if !user && !entered && wanted.ids.0.is_some_and(|uid| uid != caller.uid) {
+    let (may_user, may_cgroup) = caller.possible;
+    let user = unshare.user || unshare.user_try && may_user || !caller.privileged;
+    if !user && wanted.ids.0.is_some_and(|uid| uid != caller.uid) {
         return refuse("Specifying --uid requires --unshare-user or --userns", "--uid");
     }
-    if !user && !entered && wanted.ids.1.is_some_and(|gid| gid != caller.gid) {
+    if !user && wanted.ids.1.is_some_and(|gid| gid != caller.gid) {
         return refuse("Specifying --gid requires --unshare-user or --userns", "--gid");
     }
     if !unshare.uts && wanted.hostname.is_some() {
@@ -138,6 +165,12 @@ fn namespaces(wanted: &Bwrap, caller: &Caller) -> Result<Vec<Namespace>> {
     if wanted.disable_user_namespaces && !user {
         return refuse("--disable-userns requires --unshare-user", "--disable-userns");
     }
+    if wanted.as_pid_1 && !wanted.lock_files.is_empty() {
+        return refuse("Specifying --as-pid-1 and --lock-file is not permitted", "--lock-file");
+    }
+    if wanted.assert_disabled && !wanted.disable_user_namespaces && may_user {
+        return refuse("creation of new user namespaces was not disabled as requested", "--assert-userns-disabled");
+    }
     let made = [
         (user, NamespaceKind::User),
         (true, NamespaceKind::Mount),
@@ -145,7 +178,7 @@ fn namespaces(wanted: &Bwrap, caller: &Caller) -> Result<Vec<Namespace>> {
         (unshare.net, NamespaceKind::Network),
         (unshare.ipc, NamespaceKind::Ipc),
         (unshare.uts, NamespaceKind::Uts),
-        (unshare.cgroup || unshare.cgroup_try, NamespaceKind::Cgroup),
+        (unshare.cgroup || unshare.cgroup_try && may_cgroup, NamespaceKind::Cgroup),
     ];
     let new = |kind| Namespace { kind, path: None, origin: HERE };
     Ok(made.into_iter().filter(|(wanted, _)| *wanted).map(|(_, kind)| new(kind)).collect())
@@ -163,6 +196,8 @@ fn directories(wanted: &Bwrap, caller: &Caller) -> Vec<String> {
 
 fn process(wanted: &Bwrap, caller: &Caller, (uid, gid): (u32, u32)) -> Process {
     let kept = wanted.capabilities;
+    // What nobody has chosen is not handed on: root has it from execve as root, and as nobody else.
+    let handed = if wanted.chosen_capabilities { kept } else { 0 };
     Process {
         args: wanted.command.clone(),
         env: wanted.environment.clone(),
@@ -174,14 +209,14 @@ fn process(wanted: &Bwrap, caller: &Caller, (uid, gid): (u32, u32)) -> Process {
             bounding: kept,
             effective: kept,
             permitted: kept,
-            inheritable: kept,
-            ambient: kept,
+            inheritable: handed,
+            ambient: handed,
         },
         no_new_privileges: true,
         rlimits: Vec::new(),
         oom_score_adj: None,
         apparmor_profile: None,
-        selinux_label: wanted.exec_label.clone().map(|value| Placed { value, origin: Origin::fixed("--exec-label") }),
+        selinux_label: None,
         scheduler: None,
         io_priority: None,
         exec_cpu_affinity: (None, None),
@@ -202,6 +237,7 @@ impl Build {
             }
         }
         let bits = |default: u32| file.mode.unwrap_or(default);
+        self.parents(&destination, file.mode, origin)?;
         match &file.kind {
             FileKind::Bind { source, read_only, devices, optional } => {
                 if *optional && !std::path::Path::new(source).exists() {
@@ -213,6 +249,10 @@ impl Build {
                 let source = format!("/proc/self/fd/{descriptor}");
                 let target = std::fs::read_link(&source)
                     .map_err(|error| Error::input(format!("Can't read {source}")).at(origin).io("readlink", &error))?;
+                if !is_same(&source, &target) {
+                    let what = format!("descriptor {descriptor} is not at {} any more", target.display());
+                    return Err(Error::input(what).at(origin));
+                }
                 self.bind(&target.to_string_lossy(), &destination, (*read_only, false), origin)
             }
             FileKind::RemountReadOnly => {
@@ -239,9 +279,24 @@ impl Build {
             FileKind::Link { target } => self.entry(destination, EntryKind::Link(target.clone()), origin),
             FileKind::Mode { bits } => self.entry(destination, EntryKind::Mode(*bits), origin),
             FileKind::Overlay { .. } | FileKind::TemporaryOverlay | FileKind::ReadOnlyOverlay => {
-                Err(Error::input("overlays are still to come").at(origin))
+                Err(Error::input("overlays are not supported")
+                    .at(origin)
+                    .hint("kiste has not learned them yet: see kiste-bwrap(1)"))
             }
         }
+    }
+
+    /// `--perms` that leave nothing to group or others leave nothing of the parents that are made for it to them, either.
+    fn parents(&mut self, destination: &str, mode: Option<u32>, origin: &Origin) -> Result<()> {
+        let closed = |bits: u32| mode.is_some_and(|mode| mode & bits == 0);
+        let taken = [0o070, 0o007].into_iter().filter(|bits| closed(*bits)).sum::<u32>();
+        if taken != 0 {
+            for (at, _) in destination.match_indices('/').skip(1) {
+                let parent = destination.get(..at).unwrap_or_default().to_owned();
+                self.entry(parent, EntryKind::Directory(0o755 & !taken), origin)?;
+            }
+        }
+        Ok(())
     }
 
     fn entry(&mut self, path: String, kind: EntryKind, origin: &Origin) -> Result<()> {
@@ -313,6 +368,13 @@ impl Build {
         }
         Ok(())
     }
+}
+
+/// Whether two paths lead to the same file.
+fn is_same(one: &str, other: &std::path::Path) -> bool {
+    use std::os::unix::fs::MetadataExt;
+    let id = |metadata: std::fs::Metadata| (metadata.dev(), metadata.ino());
+    matches!((std::fs::metadata(one).map(id), std::fs::metadata(other).map(id)), (Ok(one), Ok(other)) if one == other)
 }
 
 /// Destinations are paths inside, whether they begin with a slash or not.

@@ -29,6 +29,7 @@ struct State {
     layers: Vec<String>,
     seccomp: Option<&'static str>,
     share_net: bool,
+    own: u64,
     number: usize,
 }
 
@@ -68,15 +69,15 @@ pub const OPTIONS: &[Row] = &[
     row("--unshare-cgroup-try", &[], "Make a cgroup namespace if that is possible", |s, _| {
         flag(&mut s.done.unshare.cgroup_try)
     }),
-    row("--userns", FD, "Enter this user namespace", |s, v| enter(s, v, 0)),
-    row("--userns2", FD, "Enter this user namespace after the set-up", |s, v| enter(s, v, 1)),
+    row("--userns", FD, "Enter this user namespace: refused, for now", refused),
+    row("--userns2", FD, "Enter this user namespace after the set-up: refused, for now", refused),
     row("--disable-userns", &[], "Let nobody inside make user namespaces", |s, _| {
         flag(&mut s.done.disable_user_namespaces)
     }),
     row("--assert-userns-disabled", &[], "Fail if user namespaces can be made inside", |s, _| {
         flag(&mut s.done.assert_disabled)
     }),
-    row("--pidns", FD, "Enter this pid namespace", |s, v| enter(s, v, 2)),
+    row("--pidns", FD, "Enter this pid namespace: refused, for now", refused),
     row("--uid", &["UID"], "User id inside", |s, v| v.id(0).map(|id| s.done.ids.0 = Some(id))),
     row("--gid", &["GID"], "Group id inside", |s, v| v.id(0).map(|id| s.done.ids.1 = Some(id))),
     row("--hostname", &["NAME"], "Host name inside", |s, v| v.text(0).map(|t| s.done.hostname = Some(t))),
@@ -93,7 +94,7 @@ pub const OPTIONS: &[Row] = &[
     }),
     row("--unsetenv", &["VAR"], "Unset an environment variable", |s, v| v.text(0).map(|name| unset(s, &name))),
     row("--lock-file", DEST, "Hold a lock on this file", |s, v| v.path(0).map(|t| s.done.lock_files.push(t))),
-    row("--sync-fd", FD, "Keep this descriptor open", |s, v| v.descriptor(0).map(|fd| s.done.sync.push(fd))),
+    row("--sync-fd", FD, "Keep this descriptor open", |s, v| v.descriptor(0).map(|fd| s.done.sync = Some(fd))),
     row("--bind", PAIR, "Show a host path", |s, v| bind(s, v, (false, false, false))),
     row("--bind-try", PAIR, "The same, skipped if it is missing", |s, v| bind(s, v, (false, false, true))),
     row("--dev-bind", PAIR, "Show a host path whose devices work", |s, v| bind(s, v, (false, true, false))),
@@ -103,19 +104,26 @@ pub const OPTIONS: &[Row] = &[
     row("--bind-fd", FD_DEST, "Show what a descriptor names", |s, v| bind_descriptor(s, v, false)),
     row("--ro-bind-fd", FD_DEST, "The same read-only", |s, v| bind_descriptor(s, v, true)),
     row("--remount-ro", DEST, "Make a mount read-only", |s, v| file(s, v, 0, FileKind::RemountReadOnly)),
-    row("--overlay-src", &["SRC"], "A layer of the overlay that follows", |s, v| {
+    row("--overlay-src", &["SRC"], "A layer of the overlay that follows: refused, for now", |s, v| {
         v.path(0).map(|layer| s.layers.push(layer))
     }),
-    row("--overlay", &["RWSRC", "WORKDIR", "DEST"], "Mount an overlay that is written to RWSRC", |s, v| {
-        let kind = FileKind::Overlay { upper: v.path(0)?, work: v.path(1)? };
-        file(s, v, 2, kind)
-    }),
-    row("--tmp-overlay", DEST, "Mount an overlay whose changes are forgotten", |s, v| {
+    row(
+        "--overlay",
+        &["RWSRC", "WORKDIR", "DEST"],
+        "Mount an overlay that is written to RWSRC: refused, for now",
+        |s, v| {
+            let kind = FileKind::Overlay { upper: v.path(0)?, work: v.path(1)? };
+            file(s, v, 2, kind)
+        },
+    ),
+    row("--tmp-overlay", DEST, "Mount an overlay whose changes are forgotten: refused, for now", |s, v| {
         file(s, v, 0, FileKind::TemporaryOverlay)
     }),
-    row("--ro-overlay", DEST, "Mount an overlay read-only", |s, v| file(s, v, 0, FileKind::ReadOnlyOverlay)),
-    row("--exec-label", &["LABEL"], "Label of the command", |s, v| v.text(0).map(|t| s.done.exec_label = Some(t))),
-    row("--file-label", &["LABEL"], "Label of temporary files", |s, v| v.text(0).map(|t| s.done.file_label = Some(t))),
+    row("--ro-overlay", DEST, "Mount an overlay read-only: refused, for now", |s, v| {
+        file(s, v, 0, FileKind::ReadOnlyOverlay)
+    }),
+    row("--exec-label", &["LABEL"], "SELinux label of the command: refused, for now", label),
+    row("--file-label", &["LABEL"], "SELinux label of what is made: refused, for now", label),
     row("--proc", DEST, "Mount a procfs", |s, v| file(s, v, 0, FileKind::Proc)),
     row("--dev", DEST, "Mount a small /dev", |s, v| file(s, v, 0, FileKind::Dev)),
     row("--tmpfs", DEST, "Mount a tmpfs", |s, v| file(s, v, 0, FileKind::Tmpfs)),
@@ -142,9 +150,7 @@ pub const OPTIONS: &[Row] = &[
     row("--block-fd", FD, "Wait until this descriptor gives something", |s, v| {
         v.descriptor(0).map(|fd| s.done.block = Some(fd))
     }),
-    row("--userns-block-fd", FD, "Wait until the user namespace's maps are written", |s, v| {
-        v.descriptor(0).map(|fd| s.done.block_maps = Some(fd))
-    }),
+    row("--userns-block-fd", FD, "Wait until the user namespace's maps are written: refused, for now", refused),
     row("--info-fd", FD, "Tell about the sandbox in JSON", |s, v| v.descriptor(0).map(|fd| s.done.info = Some(fd))),
     row("--json-status-fd", FD, "Tell of start and end in JSON documents", |s, v| {
         v.descriptor(0).map(|fd| s.done.status = Some(fd))
@@ -162,9 +168,14 @@ pub const OPTIONS: &[Row] = &[
         let kind = FileKind::Mode { bits: v.octal(0)? };
         file(s, v, 1, kind)
     }),
-    row("--not-a-security-boundary", &[], "Go on where the kernel refuses a step that only hardens", |s, _| {
-        flag(&mut s.done.no_boundary)
-    }),
+    // What bubblewrap would pass over here, a mount below a tree that can't be changed, can't fail alone: mount_setattr(2)
+    // changes a whole tree or nothing.
+    row(
+        "--not-a-security-boundary",
+        &[],
+        "Accepted: no step that may be passed over is made one by one here",
+        |_, _| Ok(()),
+    ),
 ];
 
 impl Values<'_> {
@@ -178,7 +189,11 @@ impl Values<'_> {
 
     fn path(&self, index: usize) -> Result<String> {
         let path = self.text(index)?;
-        if path.is_empty() { Err(Error::input("an empty path is no path").at(&self.origin())) } else { Ok(path) }
+        if path.is_empty() {
+            Err(Error::input(format!("{} does not take an empty path argument", self.name)))
+        } else {
+            Ok(path)
+        }
     }
 
     fn number<T: std::str::FromStr>(&self, index: usize, what: &str) -> Result<T> {
@@ -194,7 +209,7 @@ impl Values<'_> {
         if (self.descriptors.is_open)(number) {
             return Ok(number);
         }
-        Err(Error::input(format!("Invalid fd: {number}: it is not open")).at(&self.origin()))
+        Err(Error::input(format!("Invalid fd: {number}")).call("fcntl", libc::EBADF))
     }
 
     fn id(&self, index: usize) -> Result<u32> {
@@ -206,13 +221,13 @@ impl Values<'_> {
         let text = self.text(index)?;
         let digits = !text.is_empty() && text.bytes().all(|byte| (b'0'..b'8').contains(&byte));
         let bits = u32::from_str_radix(&text, 8).ok().filter(|bits| digits && *bits <= 0o7777);
-        bits.ok_or_else(|| Error::input(format!("Invalid octal argument: {text}")).at(&self.origin()))
+        bits.ok_or_else(|| Error::input(format!("{} takes an octal argument <= 07777", self.name)))
     }
 
     fn size(&self, index: usize) -> Result<u64> {
-        match self.number::<u64>(index, "size")? {
-            0 => Err(Error::input("a size of 0 is none").at(&self.origin())),
-            size => Ok(size),
+        match self.number::<u64>(index, "size") {
+            Ok(size @ 1..) => Ok(size),
+            _ => Err(Error::input(format!("{} takes a non-zero number of bytes", self.name))),
         }
     }
 }
@@ -229,12 +244,15 @@ fn unshare_all(state: &mut State) -> Result<()> {
     Ok(())
 }
 
-fn enter(state: &mut State, values: &Values, which: usize) -> Result<()> {
-    let descriptor = values.descriptor(0)?;
-    if let Some(place) = state.done.enter.get_mut(which) {
-        *place = Some(descriptor);
-    }
-    Ok(())
+/// What is known and not done yet is never ignored.
+fn refused(_: &mut State, values: &Values) -> Result<()> {
+    Err(Error::input(format!("{} is not supported", values.name))
+        .hint("kiste has not learned it yet: see kiste-bwrap(1)"))
+}
+
+fn label(_: &mut State, values: &Values) -> Result<()> {
+    let error = Error::input("labeling not supported on this system");
+    Err(error.hint(format!("kiste gives no SELinux labels to sandboxes: {} is refused", values.name)))
 }
 
 fn unset(state: &mut State, name: &str) {
@@ -257,7 +275,7 @@ fn file(state: &mut State, values: &Values, destination: usize, kind: FileKind) 
     let takes_mode =
         matches!(kind, FileKind::Tmpfs | FileKind::Directory | FileKind::Copy { .. } | FileKind::Data { .. });
     if mode.is_some() && !takes_mode {
-        return wrong("--perms must be followed by an option that makes something");
+        return wrong("--perms must be followed by an option that creates a file");
     }
     if size.is_some() && kind != FileKind::Tmpfs {
         return wrong("--size must be followed by --tmpfs");
@@ -299,12 +317,15 @@ fn capability(state: &mut State, values: &Values, add: bool) -> Result<()> {
     let upper = name.to_uppercase();
     let full = if upper.starts_with("CAP_") { upper } else { format!("CAP_{upper}") };
     let mask = match full.as_str() {
-        "CAP_ALL" => caps::all().iter().fold(0, |mask, capability| mask | capability.bitmask()),
+        "CAP_ALL" if state.own == 0 => caps::all().iter().fold(0, |mask, capability| mask | capability.bitmask()),
+        "CAP_ALL" if add => state.own,
+        "CAP_ALL" => u64::MAX,
         other => other
             .parse::<caps::Capability>()
             .map(|capability| capability.bitmask())
             .map_err(|_| Error::input(format!("unknown cap: {name}")).at(&values.origin()))?,
     };
+    state.done.chosen_capabilities = true;
     let before = state.done.capabilities;
     state.done.capabilities = if add { before | mask } else { before & !mask };
     Ok(())
@@ -318,7 +339,7 @@ fn capability(state: &mut State, values: &Values, add: bool) -> Result<()> {
 pub fn parse(words: &[String], environment: Vec<String>, capabilities: u64, descriptors: Descriptors) -> Result<Bwrap> {
     let done = Bwrap { environment, capabilities, ..Bwrap::default() };
     let (size, mode, layers) = (None, None, Vec::new());
-    let mut state = State { done, mode, size, layers, seccomp: None, share_net: false, number: 0 };
+    let mut state = State { done, mode, size, layers, seccomp: None, share_net: false, own: capabilities, number: 0 };
     options(&mut state, words, descriptors, true)?;
     if !state.layers.is_empty() {
         return Err(Error::input(
@@ -355,12 +376,13 @@ fn options(state: &mut State, words: &[String], descriptors: Descriptors, outerm
         if word == "--args" {
             let (values, after) = take(word, 1, after)?;
             let descriptor = Values { name: "--args", values, descriptors }.descriptor(0)?;
+            state.done.arguments.push(descriptor);
             options(state, &arguments(descriptor, descriptors)?, descriptors, false)?;
             rest = after;
             continue;
         }
         let Some(row) = OPTIONS.iter().find(|row| row.name == word) else {
-            return Err(Error::input(format!("Unknown option {word}")).hint("bwrap --help lists them"));
+            return Err(Error::input(format!("Unknown option {word}")));
         };
         let (values, after) = take(word, row.values.len(), after)?;
         (row.effect)(state, &Values { name: row.name, values, descriptors })?;
@@ -371,8 +393,8 @@ fn options(state: &mut State, words: &[String], descriptors: Descriptors, outerm
 
 fn take<'a>(name: &str, count: usize, words: &'a [String]) -> Result<(&'a [String], &'a [String])> {
     words.split_at_checked(count).ok_or_else(|| {
-        let plural = if count == 1 { "an argument" } else { "arguments" };
-        Error::input(format!("{name} takes {plural}")).at(&Origin::found(name.to_owned()))
+        let count = ["no arguments", "an argument", "two arguments", "three arguments"].get(count);
+        Error::input(format!("{name} takes {}", count.unwrap_or(&"more arguments")))
     })
 }
 

@@ -30,8 +30,6 @@ pub struct Bwrap {
     pub level_prefix: bool,
     /// Which namespaces are made.
     pub unshare: Unshare,
-    /// `--userns`, `--userns2`, `--pidns`: descriptors of namespaces to enter.
-    pub enter: [Option<i32>; 3],
     /// `--disable-userns`.
     pub disable_user_namespaces: bool,
     /// `--assert-userns-disabled`.
@@ -47,15 +45,15 @@ pub struct Bwrap {
     /// `--lock-file`: paths inside.
     pub lock_files: Vec<String>,
     /// `--sync-fd`.
-    pub sync: Vec<i32>,
+    pub sync: Option<i32>,
+    /// `--args`: descriptors that were read.
+    pub arguments: Vec<i32>,
     /// What the root is made of, in order.
     pub files: Vec<File>,
     /// `--seccomp` or `--add-seccomp-fd`: descriptors of programs, in order.
     pub seccomp: Vec<i32>,
-    /// `--block-fd`, `--userns-block-fd`, `--info-fd`, `--json-status-fd`.
+    /// `--block-fd`, `--info-fd`, `--json-status-fd`.
     pub block: Option<i32>,
-    /// See `block`.
-    pub block_maps: Option<i32>,
     /// See `block`.
     pub info: Option<i32>,
     /// See `block`.
@@ -68,12 +66,8 @@ pub struct Bwrap {
     pub as_pid_1: bool,
     /// Capabilities that the payload keeps: bit n is capability n.
     pub capabilities: u64,
-    /// `--exec-label`.
-    pub exec_label: Option<String>,
-    /// `--file-label`.
-    pub file_label: Option<String>,
-    /// `--not-a-security-boundary`.
-    pub no_boundary: bool,
+    /// `--cap-add` or `--cap-drop` was given.
+    pub chosen_capabilities: bool,
 }
 
 /// Which namespaces are made.

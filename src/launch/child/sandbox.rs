@@ -78,30 +78,74 @@ impl Child<'_> {
         Ok(())
     }
 
-    pub(super) fn find_directory(&self, candidates: Range) -> Done {
+    pub(super) fn find_directory(&mut self, candidates: Range, names: Range) -> Done {
+        let arena = self.arena;
         let mut last = Err(libc::ENOENT);
-        for candidate in self.arena.texts(candidates) {
-            last = raw::chdir(self.arena.c_str(*candidate));
+        for (candidate, name) in arena.texts(candidates).iter().zip(arena.texts(names)) {
+            last = raw::chdir(arena.c_str(*candidate));
             if last.is_ok() {
+                self.environment.replace_last(arena.c_str(*name));
                 break;
             }
         }
         last.named(Call::Chdir).map(drop)
     }
 
+    /// What the caller writes is of no account, nor whether it writes at all before it closes.
+    pub(super) fn await_byte(&self, descriptor: i32) -> Done {
+        let mut byte = [0u8; 1];
+        while let Err(libc::EINTR) = raw::read(descriptor, &mut byte) {}
+        let _ = raw::close(descriptor);
+        Ok(())
+    }
+
     /// The new process carries out the rest of the plan; this one never comes back.
-    pub(super) fn reaper(&mut self, index: usize) -> Done {
-        let (payload, _) = raw::fork_hook(|| self.run_from(index + 1)).named(Call::Clone)?;
-        // The report socket too: its end-of-file is what tells the runtime that the payload runs.
-        let _ = raw::close_range(3, u32::MAX, 0);
+    pub(super) fn reaper(&mut self, index: usize, status: i32, sync: i32, locks: Range) -> Done {
+        let (payload, pidfd) = raw::fork_hook(|| self.run_from(index + 1)).named(Call::Clone)?;
+        self.close_but([status, sync, self.report])?;
+        for path in self.arena.texts(locks) {
+            if let Err(failure) = lock(self.arena.c_str(*path)) {
+                let _ = raw::pidfd_send_signal(pidfd, libc::SIGKILL);
+                return Err(failure);
+            }
+        }
+        // Its end-of-file is what tells the runtime that the payload runs.
+        let _ = raw::close(self.report);
+        let mut leave = 1;
         loop {
-            match raw::wait4(-1, 0) {
-                Ok((pid, status)) if pid == payload => raw::exit(leave_with(status)),
+            match raw::wait4(-1, libc::__WALL) {
+                Ok((pid, ended)) if pid == payload => {
+                    leave = leave_with(ended);
+                    let _ = raw::write(status, &(leave as u64 + 1).to_ne_bytes());
+                    let _ = raw::close(status);
+                }
                 Ok(_) | Err(libc::EINTR) => {}
-                Err(_) => raw::exit(1),
+                // Nobody is left.
+                Err(_) => raw::exit(leave),
             }
         }
     }
+
+    /// Closes everything from 3 on but these; -1 is none.
+    fn close_but(&self, mut kept: [i32; 3]) -> Done {
+        kept.sort_unstable();
+        let mut next = 3;
+        for number in kept {
+            if number > next {
+                raw::close_range(next as u32, number as u32 - 1, 0).named(Call::CloseRange)?;
+            }
+            next = next.max(number + 1);
+        }
+        raw::close_range(next as u32, u32::MAX, 0).named(Call::CloseRange).map(drop)
+    }
+}
+
+/// Locks a file inside for reading, for as long as this process lives.
+fn lock(path: &core::ffi::CStr) -> Done {
+    let file = raw::openat(libc::AT_FDCWD, path, libc::O_RDONLY | abi::O_CLOEXEC, 0).named(Call::Open)?;
+    let (l_type, l_whence) = (libc::F_RDLCK as i16, libc::SEEK_SET as i16);
+    let wanted = libc::flock { l_type, l_whence, l_start: 0, l_len: 0, l_pid: 0 };
+    raw::fcntl(file, libc::F_SETLK, &raw const wanted as usize).named(Call::Open).map(drop)
 }
 
 /// The exit status, or 128 and the signal.

@@ -58,7 +58,7 @@ impl Child<'_> {
             Op::SetCapabilities => self.set_capabilities(),
             Op::Ambient(mask) => self.ambient(mask),
             Op::ChangeDirectory { path } => raw::chdir(arena.c_str(path)).named(Call::Chdir).map(drop),
-            Op::FindDirectory(candidates) => self.find_directory(candidates),
+            Op::FindDirectory { candidates, names } => self.find_directory(candidates, names),
             Op::CheckDirectory => self.check_directory(),
             Op::FindHome(uid) => self.find_home(uid),
             Op::FindExecutable(candidates) => self.find_executable(candidates),
@@ -72,13 +72,13 @@ impl Child<'_> {
             Op::Leave => raw::exit(0),
             Op::DieWithParent => self.die_with_parent(),
             Op::InnerUserNamespace { proc, uid, gid } => self.inner_user_namespace(proc, uid, gid),
-            Op::Reaper => self.reaper(index),
-            Op::Landlock(root) => self.landlock(root),
+            Op::Await(descriptor) => self.await_byte(descriptor),
+            Op::Reaper { status, sync, locks } => self.reaper(index, self.slot(status)?, sync, locks),
             other => self.file_step(other),
         }
     }
 
-    /// The operations on the root and its mounts.
+    /// The operations on the root, its mounts and what may be opened below it.
     fn file_step(&mut self, operation: Op) -> Done {
         let arena = self.arena;
         match operation {
@@ -118,6 +118,7 @@ impl Child<'_> {
             Op::PivotRoot(root) => self.pivot_root(root),
             Op::MoveRoot(root) => self.move_root(root),
             Op::Chroot(root) => self.chroot(root),
+            Op::Landlock(root) => self.landlock(root),
             // `step` has taken every other operation: this arm is never reached, and would be a failed check.
             _ => super::fail(Call::Verify, libc::ENOSYS),
         }

@@ -62,7 +62,7 @@ fn calls(plan: &Plan, operation: Op) -> Vec<(&'static str, [u64; 6])> {
         Op::NoNewPrivileges => vec![prctl(libc::PR_SET_NO_NEW_PRIVS, 1), prctl(libc::PR_GET_NO_NEW_PRIVS, 0)],
         Op::Rlimit { resource, .. } => vec![("prlimit64", [0, resource as u64, 1, 0, 0, 0])],
         Op::CloseAll { from, .. } => vec![("close_range", [from as u64, u32::MAX as u64, 0, 0, 0, 0])],
-        Op::ChangeDirectory { .. } | Op::FindDirectory(_) => vec![none("chdir")],
+        Op::ChangeDirectory { .. } | Op::FindDirectory { .. } => vec![none("chdir")],
         Op::CheckDirectory => vec![none("getcwd")],
         Op::FindExecutable(_) => vec![none("faccessat2"), none("statx")],
         Op::FindHome(_) => vec![none("openat2"), none("read"), none("close")],

@@ -77,9 +77,11 @@ fn operation(arena: &Arena, operation: Op) -> bool {
         Op::SendDescriptor { payload, .. } => text(arena, payload),
         Op::InstallFilter { program, .. } => bytes(arena, program) && program.length > 0 && program.length % 8 == 0,
         Op::SetCapabilities => arena.capabilities.is_some(),
-        Op::FindExecutable(candidates) | Op::FindDirectory(candidates) => {
-            list(arena, candidates) && candidates.count > 0
+        Op::FindExecutable(candidates) => list(arena, candidates) && candidates.count > 0,
+        Op::FindDirectory { candidates, names } => {
+            list(arena, candidates) && list(arena, names) && candidates.count > 0 && candidates.count == names.count
         }
+        Op::Reaper { locks, .. } => list(arena, locks),
         Op::SpawnHook { hook, .. } => (hook as usize) < arena.hooks.len(),
         Op::Execute { candidates, arguments, environment } => {
             list(arena, candidates) && list(arena, arguments) && list(arena, environment) && arguments.count > 0

@@ -53,6 +53,7 @@ fn uses(operation: Op) -> Uses {
         Op::CloseAll { keep, .. } => (keep, [None; 2]),
         Op::WaitGate { gate, outcome } => reads(&[gate, outcome]),
         Op::SpawnHook { state, output, errors, .. } => ([Some(state), output, errors, None, None], [None; 2]),
+        Op::Reaper { status, .. } => reads(&[status]),
         _ => reads(&[]),
     }
 }
