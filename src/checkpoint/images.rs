@@ -4,7 +4,7 @@
 
 use std::fs::{DirBuilder, File};
 use std::io::{Read, Write};
-use std::os::fd::OwnedFd;
+use std::os::fd::{AsRawFd, OwnedFd};
 use std::os::unix::fs::{DirBuilderExt, MetadataExt, OpenOptionsExt};
 use std::path::{Path, PathBuf};
 
@@ -12,6 +12,9 @@ use serde::{Deserialize, Serialize};
 
 use super::mount_table::External;
 use crate::error::{Error, Result};
+use crate::kernel::abi::{AT_EMPTY_PATH, MOUNT_ATTR_IDMAP, MountAttr, OPEN_TREE_CLOEXEC, OPEN_TREE_CLONE};
+use crate::kernel::owned::{c_string, open, own};
+use crate::kernel::raw;
 
 const MANIFEST: &str = "kiste.json";
 const DESCRIPTORS: &str = "descriptors.json";
@@ -82,6 +85,31 @@ impl Directory {
             Error::refused(format!("cannot open the directory {}", path.display())).io("open", &error)
         })?;
         Ok(Directory { path, descriptor: file.into() })
+    }
+
+    /// The same directory for processes of a user namespace: an idmapped mount (mount_setattr(2)) on the stage of a restore
+    /// makes what is root's theirs.
+    pub(super) fn as_seen_by(&self, namespace: &OwnedFd, stage: &Path) -> Result<Self> {
+        let failed = |call: &'static str| {
+            let what = format!("cannot show {} to the container's user namespace", self.path.display());
+            move |errno| {
+                Error::refused(what)
+                    .call(call, errno)
+                    .hint("the images must lie on a file system that has idmapped mounts")
+            }
+        };
+        let flags = OPEN_TREE_CLONE | OPEN_TREE_CLOEXEC | AT_EMPTY_PATH as u32;
+        let tree = raw::open_tree(self.descriptor.as_raw_fd(), c"", flags).map(own).map_err(failed("open_tree"))?;
+        let map =
+            MountAttr { attr_set: MOUNT_ATTR_IDMAP, userns_fd: namespace.as_raw_fd() as u64, ..MountAttr::default() };
+        raw::mount_setattr(tree.as_raw_fd(), c"", AT_EMPTY_PATH as u32, &map).map_err(failed("mount_setattr"))?;
+        let place = stage.join("images");
+        let name = c_string(place.as_os_str().as_encoded_bytes()).map_err(failed("mkdir"))?;
+        raw::mkdirat(libc::AT_FDCWD, &name, 0o700).map_err(failed("mkdir"))?;
+        let target = open(libc::AT_FDCWD, &name, libc::O_PATH, 0).map_err(failed("open"))?;
+        raw::move_mount(tree.as_raw_fd(), target.as_raw_fd()).map_err(failed("move_mount"))?;
+        let descriptor = open(libc::AT_FDCWD, &name, libc::O_RDONLY | libc::O_DIRECTORY, 0).map_err(failed("open"))?;
+        Ok(Directory { path: self.path.clone(), descriptor })
     }
 
     /// Its path, absolute.

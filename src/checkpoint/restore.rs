@@ -19,7 +19,7 @@ pub struct Restore<'a> {
     pub images: &'a Path,
     /// Where CRIU's log goes, if not there.
     pub work: Option<&'a Path>,
-    /// An empty directory of kiste's own, for mounts that only CRIU sees.
+    /// A directory of kiste's own that is covered, in a mount namespace that only CRIU sees, by what CRIU shall find.
     pub place: &'a Path,
     /// The new root's tree.
     pub root: &'a OwnedFd,
@@ -27,6 +27,9 @@ pub struct Restore<'a> {
     pub trees: &'a [Tree],
     /// The namespaces it joins, by their names in /proc: net, pid, ipc or uts.
     pub joined: &'a [(&'static str, &'a OwnedFd)],
+    /// A user namespace with the maps of its own: its processes read the images, which are root's alone, while they are
+    /// in it already.
+    pub user_namespace: Option<&'a OwnedFd>,
     /// Its v2 control group.
     pub cgroup: Option<BorrowedFd<'a>>,
     /// `cgroup.procs` of its v1 control groups.
@@ -84,16 +87,20 @@ pub fn restore(request: &Restore<'_>, mut meet: impl FnMut(Event<'_>) -> Result<
         images.trust()?;
         let manifest = images.manifest()?;
         same_namespaces(&manifest, request.joined)?;
-        let work = request.work.map(Directory::make).transpose()?;
+        let work = Directory::make(request.work.unwrap_or(request.images))?;
         let standard = inherited(&images.descriptors()?, &manifest);
         let staged = stage(&place, request.root, request.trees, &manifest.mounts, &manifest.places)?;
+        let images = match request.user_namespace {
+            Some(namespace) => images.as_seen_by(namespace, &place)?,
+            None => images,
+        };
         Ok((start(request, &standard)?, images, work, (manifest, standard, staged)))
     })?;
     let (manifest, standard, staged) = found;
     let mut groups = Groups::new();
     meet(Event::Born(criu.pid(), &mut groups))?;
-    let work_descriptor = work.as_ref().unwrap_or(&images).descriptor.as_raw_fd();
-    let mut options = Options::new(images.descriptor.as_raw_fd(), work_descriptor, LOG, request.wishes);
+    let (from, to) = (images.descriptor.as_raw_fd(), work.descriptor.as_raw_fd());
+    let mut options = Options::new(from, to, LOG, request.wishes);
     describe(&mut options, request, &staged, &standard);
     for (controller, path) in &groups {
         options.cgroup_root(controller.as_deref(), path);
@@ -112,7 +119,7 @@ pub fn restore(request: &Restore<'_>, mut meet: impl FnMut(Event<'_>) -> Result<
     });
     let pid = answer.map_err(|error| {
         let error = Error { what: format!("cannot restore the container: {}", error.what), ..error };
-        log::explain(error, &work.as_ref().unwrap_or(&images).path().join(LOG))
+        log::explain(error, &work.path().join(LOG))
     })?;
     pid.restored.ok_or_else(|| Error::refused("CRIU does not say which process it has restored"))
 }

@@ -50,7 +50,7 @@ pub(super) fn aside<T>(work: impl FnOnce() -> Result<T>) -> Result<T> {
     result
 }
 
-/// Puts root and sources on a tmpfs at `place`, a directory of kiste's own. `places` are the mount points the root must
+/// Puts root and sources on a tmpfs over `place`, a directory of kiste's own. `places` are the mount points the root must
 /// have.
 ///
 /// # Errors
@@ -68,7 +68,8 @@ pub(super) fn stage(
         move |errno| Error::refused(what).call(call, errno)
     };
     let target = c_string(place.as_os_str().as_encoded_bytes()).map_err(failed("mount"))?;
-    let mode = Some(c"mode=0700");
+    // The container's root may be a user of no rights here, and must get through to its mounts.
+    let mode = Some(c"mode=0711");
     raw::mount(Some(c"kiste"), &target, Some(c"tmpfs"), 0, mode).map_err(failed("mount"))?;
     raw::mount(None, &target, None, libc::MS_PRIVATE, None).map_err(failed("mount"))?;
     let stage = open(libc::AT_FDCWD, &target, libc::O_PATH | libc::O_DIRECTORY, 0).map_err(failed("open"))?;

@@ -131,6 +131,19 @@ pub fn calls(hooks: &[Hook], extensions: &Extensions) -> Vec<HookCall> {
     hooks.iter().map(call).collect()
 }
 
+/// A user namespace with the maps of the plan's own.
+///
+/// # Errors
+/// When the maps can't be written.
+pub(super) fn user_namespace(plan: &Plan) -> Result<Option<OwnedFd>> {
+    let mut steps = plan.barriers.iter().flat_map(|(_, steps)| steps);
+    let maps = steps.find_map(|(step, _)| match step {
+        ParentStep::WriteIdMaps { users, groups, .. } => Some((users, groups)),
+        _ => None,
+    });
+    maps.map(|(users, groups)| mapped_namespace(users, groups)).transpose()
+}
+
 /// The same step for a container that CRIU makes: its own user namespace is not there yet, one with the same maps is, or
 /// it is joined.
 ///

@@ -9,7 +9,7 @@ use super::container::{
     Made, Making, after_stop, first_record, group_value, resource_control, state_json, write_pid_file,
 };
 use super::hooks::run_hooks;
-use super::meeting::{calls, idmap_tree};
+use super::meeting::{calls, idmap_tree, user_namespace};
 use super::opening::{Slots, open_all, open_in_groups};
 use super::start::Launched;
 use crate::cgroup::systemd::{self, Scope, ScopeRequest};
@@ -93,7 +93,9 @@ fn run(
     let trees = trees(plan, &mut slots)?;
     set_attributes(slots.get(root).ok_or_else(no_root)?, &plan.attributes_of(root))?;
     let joined = joined(making, &slots)?;
-    let place = reserved.make_place()?;
+    let namespace = user_namespace(plan)?;
+    // Not the container's own directory, through which no user of the container gets.
+    let place = reserved.path().parent().unwrap_or(reserved.path()).to_owned();
     let owner = reserved.path().to_owned();
     let wanted = Restore {
         images: restoring.images,
@@ -102,6 +104,7 @@ fn run(
         root: slots.get(root).ok_or_else(no_root)?,
         trees: &trees,
         joined: &joined,
+        user_namespace: namespace.as_ref(),
         cgroup: created.and_then(|created| created.v2_directory.as_ref()).map(AsFd::as_fd),
         joins: joins.iter().map(AsFd::as_fd).collect(),
         lsm_profile: restoring.lsm_profile,
@@ -124,7 +127,6 @@ fn run(
             finish(reserved, making, record, pid, &bound)
         }
     });
-    reserved.remove_place();
     let pid = match (result, first) {
         (Ok(pid), _) => pid,
         (Err(error), first) => {

@@ -5,7 +5,6 @@
 //!         record      JSON, replaced by rename(2)
 //!         config      the configuration as it was given
 //!         start       FIFO: the init waits for a byte (there as long as the container is `created`)
-//!         restore/    empty: where CRIU, in a mount namespace of its own, finds the mounts to restore
 //!         outcome     FIFO: the init's failure record, or end-of-file at its execve(2)
 //! ```
 //! The lock is flock(2) of the directory itself, so it needs no file and goes with its holder. It is held for single
@@ -27,7 +26,6 @@ use super::root::StateRoot;
 pub(super) const RECORD: &CStr = c"record";
 const NEW_RECORD: &CStr = c"record.new";
 const CONFIG: &CStr = c"config";
-const PLACE: &CStr = c"restore";
 /// The longest stored configuration read, in bytes.
 const LONGEST_CONFIG: usize = 16 << 20;
 /// How long a lock may take. Holders keep it for a few system calls, so a longer wait means a stopped holder.
@@ -131,22 +129,6 @@ impl Reserved {
             let _ = parent::flock(self.container().directory.as_raw_fd(), libc::LOCK_UN);
         }
         Ok(())
-    }
-
-    /// Makes an empty directory for mounts that are made while the container is restored, and gives its path.
-    ///
-    /// # Errors
-    /// When it can't be made.
-    pub fn make_place(&self) -> Result<PathBuf> {
-        let container = self.container();
-        raw::mkdirat(container.directory.as_raw_fd(), PLACE, 0o700)
-            .map_err(container.failed("make a directory", "mkdir"))?;
-        Ok(container.path.join("restore"))
-    }
-
-    /// Removes that directory.
-    pub fn remove_place(&self) {
-        let _ = raw::unlinkat(self.container().directory.as_raw_fd(), PLACE, libc::AT_REMOVEDIR);
     }
 
     /// The container stays.
