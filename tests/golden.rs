@@ -6,6 +6,8 @@
 use std::path::{Path, PathBuf};
 
 use kiste::error::{Error, Result};
+use kiste::host::Helper;
+use kiste::intent::automatic::{Caller, user_namespace};
 use kiste::intent::from_oci::Unknown;
 use kiste::intent::host_view::{HostView, host_view};
 use kiste::intent::{Hooks, Intent, NamespaceKind, from_bwrap, from_oci};
@@ -55,6 +57,7 @@ const CASES: &[Case] = &[
     case("default-options", "default", "root-v2", Typed::RunWithOptions),
     case("default-systemd", "default", "root-v2", Typed::RunInScope),
     case("default-user", "default", "user", Typed::Run),
+    case("default-user-subids", "default", "user-subids", Typed::Run),
     case("default-exec", "default", "root-v2", Typed::Exec),
     case("default-exec-v1", "default", "root-v1", Typed::Exec),
     case("rootless", "rootless", "user", Typed::Run),
@@ -139,7 +142,13 @@ fn intent(case: &Case, machine: &Machine) -> Result<Intent> {
     if case.config == "bwrap" {
         return bwrap(machine);
     }
-    from_oci::from_oci(&read(&format!("{}.json", case.config)), Path::new("/bundles/web"))
+    let mut intent = from_oci::from_oci(&read(&format!("{}.json", case.config)), Path::new("/bundles/web"))?;
+    let facts = &machine.facts;
+    let caller = Caller { uid: facts.uid, gid: facts.gid, capabilities: facts.capabilities, ..Caller::default() };
+    let sub = facts.subordinate.as_ref().filter(|sub| matches!(sub.newuidmap, Helper::Usable(_)));
+    let ranges = sub.map(|sub| (sub.users.clone(), sub.groups.clone())).unwrap_or_default();
+    user_namespace(&mut intent, &Caller { sub_users: ranges.0, sub_groups: ranges.1, ..caller });
+    Ok(intent)
 }
 
 /// A command line of bubblewrap's.

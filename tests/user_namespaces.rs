@@ -214,6 +214,43 @@ fn a_plain_user_uses_subordinate_ids() {
     assert!(report["ids"]["groups"].as_array().is_some_and(|g| g.contains(&json!(44))), "{}", report["ids"]);
 }
 
+/// The configuration that `spec` writes for root, as it is: the user namespace comes by itself, and what joins the
+/// container later knows of it.
+#[test]
+fn a_plain_user_gets_the_user_namespace_that_is_not_asked_for() {
+    as_user!();
+    only_kiste!();
+    let (uid, gid) = host::ids();
+    let bundle = Bundle::new();
+    fs::remove_file(bundle.config_path()).expect("remove");
+    bundle.call(&["spec", "--bundle", "bundle"]).ok();
+    let text = fs::read(bundle.config_path()).expect("config.json");
+    bundle.edit(|config| *config = serde_json::from_slice(&text).expect("JSON"));
+    bundle.set("/process/terminal", json!(false)).args(&["report"]);
+    let report = bundle.run().ok().json();
+    let user = nix::unistd::User::from_uid(uid.into()).expect("passwd").expect("a user").name;
+    let maps = |own: u32, file: &str| {
+        let text = host::subordinate_ids().and_then(|_| fs::read_to_string(file).ok()).unwrap_or_default();
+        let (mut maps, mut next) = (vec![json!([0, own, 1])], 1);
+        for line in text.lines().filter_map(|line| line.strip_prefix(&format!("{user}:"))) {
+            let (start, count) = line.split_once(':').expect("two numbers");
+            let (start, count): (u32, u32) = (start.parse().expect("a number"), count.parse().expect("a number"));
+            maps.push(json!([next, start, count]));
+            next += count;
+        }
+        Value::Array(maps)
+    };
+    let (users, groups) = (maps(uid, "/etc/subuid"), maps(gid, "/etc/subgid"));
+    assert_eq!((&report["uid_map"], &report["gid_map"]), (&users, &groups));
+    assert_eq!(report["ids"]["uid"], json!([0, 0, 0]));
+
+    bundle.args(&["sleep"]);
+    bundle.launch();
+    assert_eq!(bundle.exec(&["report"]).ok().json()["uid_map"], users);
+    bundle.call(&["delete", "--force", &bundle.id]).ok();
+    bundle.assert_nothing_left();
+}
+
 #[test]
 fn a_plain_user_gets_no_ids_of_others() {
     as_user!();

@@ -8,6 +8,7 @@ use super::arguments::{CgroupManager, Global, RunArguments, Source};
 use crate::cgroup::Layout;
 use crate::error::{Error, Origin, Result};
 use crate::host::{Facts, Helper, IdRange, Needs, Subordinate};
+use crate::intent::automatic;
 use crate::intent::from_oci::{self, Unknown};
 use crate::intent::host_view::{HostView, host_view};
 use crate::intent::{Intent, NamespaceKind, RootKind};
@@ -52,7 +53,9 @@ pub(super) fn prepare(global: &Global, arguments: &RunArguments, machine: Option
             let mut intent = from_oci::read_config(&config, &bundle, global.unknown)?;
             receiver(&mut intent)?;
             let needs = needs(&intent);
-            (intent, config, bundle, facts.map_or_else(|| Facts::for_start(&needs), Ok)?)
+            let facts = facts.map_or_else(|| Facts::for_start(&needs), Ok)?;
+            let (config, facts) = own_user_namespace(&mut intent, config, facts)?;
+            (intent, config, bundle, facts)
         }
         Source::Host { command } => {
             let facts = facts.map_or_else(|| Facts::for_start(&Needs { subordinate: true, ..Needs::default() }), Ok)?;
@@ -102,6 +105,36 @@ fn needs(intent: &Intent) -> Needs {
         |process: &crate::intent::Process| process.apparmor_profile.is_some() || process.selinux_label.is_some();
     let security_modules = intent.mount_label.is_some() || intent.process.as_ref().is_some_and(labelled);
     Needs { security_modules, resource_control: intent.intel_rdt.is_some(), ..Needs::default() }
+}
+
+/// The user namespace of a plain user whose configuration has none, and the configuration to store.
+fn own_user_namespace(intent: &mut Intent, config: Vec<u8>, mut facts: Facts) -> Result<(Vec<u8>, Facts)> {
+    if !automatic::is_wanted(intent, facts.uid, facts.capabilities) {
+        return Ok((config, facts));
+    }
+    facts.add(&Needs { subordinate: true, ..Needs::default() })?;
+    let (users, groups) = helpers(&facts).and(facts.subordinate.as_ref()).map_or_else(Default::default, |sub| {
+        (existing(&sub.users, &facts.uid_map), existing(&sub.groups, &facts.gid_map))
+    });
+    let (uid, gid, capabilities) = (facts.uid, facts.gid, facts.capabilities);
+    let caller = automatic::Caller { uid, gid, capabilities, sub_users: users, sub_groups: groups };
+    if let Some(notice) = automatic::user_namespace(intent, &caller) {
+        crate::log::debug(&notice);
+    }
+    let stored = automatic::written_out(intent, &config)
+        .ok_or_else(|| Error::refused("the configuration cannot be stored with its automatic user namespace"))?;
+    Ok((stored, facts))
+}
+
+/// Ranges whose ids exist here: in a user namespace the files may be the host's.
+fn existing(ranges: &[(u32, u32)], map: &[IdRange]) -> Vec<(u32, u32)> {
+    let exists = |(first, count): &(u32, u32)| {
+        let inside = |range: &IdRange| {
+            first.checked_sub(range.inside).is_some_and(|at| at <= range.count && *count <= range.count - at)
+        };
+        map.iter().any(inside)
+    };
+    ranges.iter().copied().filter(exists).collect()
 }
 
 fn read_bundle(directory: &Path, config: Option<&Path>) -> Result<(PathBuf, Vec<u8>)> {
@@ -192,16 +225,6 @@ fn embedded(command: &[std::ffi::OsString], facts: &Facts) -> Result<HostView> {
         privileged || matches!((&sub.newuidmap, &sub.newgidmap), (Helper::Usable(_), Helper::Usable(_)))
     };
     let sub = facts.subordinate.as_ref().filter(usable);
-    // In a user namespace the files may be the host's, and name ids that do not exist here.
-    let first = |ranges: &[(u32, u32)], map: &[IdRange]| {
-        let exists = |(first, count): &(u32, u32)| {
-            let inside = |range: &IdRange| {
-                first.checked_sub(range.inside).is_some_and(|at| at <= range.count && *count <= range.count - at)
-            };
-            map.iter().any(inside)
-        };
-        ranges.iter().copied().find(exists)
-    };
     Ok(HostView {
         args: Some(args).filter(|args| !args.is_empty()),
         terminal: std::io::IsTerminal::is_terminal(&std::io::stdin())
@@ -209,8 +232,8 @@ fn embedded(command: &[std::ffi::OsString], facts: &Facts) -> Result<HostView> {
         uid: facts.uid,
         gid: facts.gid,
         first_user_namespace: !facts.in_user_namespace,
-        sub_users: sub.and_then(|sub| first(&sub.users, &facts.uid_map)),
-        sub_groups: sub.and_then(|sub| first(&sub.groups, &facts.gid_map)),
+        sub_users: sub.and_then(|sub| existing(&sub.users, &facts.uid_map).first().copied()),
+        sub_groups: sub.and_then(|sub| existing(&sub.groups, &facts.gid_map).first().copied()),
         term: std::env::var("TERM").ok(),
         home: None,
         shown: Vec::new(),

@@ -13,6 +13,7 @@ use crate::error::Origin;
 use crate::seccomp::Profile;
 
 pub mod annotations;
+pub mod automatic;
 pub mod contradictions;
 pub mod from_bwrap;
 pub mod from_oci;

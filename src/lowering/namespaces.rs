@@ -4,6 +4,7 @@ use super::story::{CgroupDriver, OWN, Story};
 use crate::cgroup::systemd::plan_scope;
 use crate::cgroup::{self, Mode, Options};
 use crate::error::{Error, Result};
+use crate::intent::automatic::AUTOMATIC;
 use crate::intent::{IdMap, Mount, Namespace, NamespaceKind as Kind};
 use crate::kernel::abi::MOUNT_ATTR_RDONLY;
 use crate::plan::{Barrier, Open, Operation, OwnImage, ParentStep};
@@ -235,7 +236,9 @@ pub fn id_maps(story: &mut Story<'_>) -> Result<()> {
     let deny_setgroups = denies_setgroups(story);
     let helpers = !may_map(story) && !deny_setgroups;
     let step = ParentStep::WriteIdMaps { users, groups, helpers, deny_setgroups };
-    story.at_barrier(Barrier::Identity, step, &crate::error::Origin::fixed("/linux/uidMappings"));
+    let written = crate::error::Origin::fixed("/linux/uidMappings");
+    let namespace = story.request.intent.namespace(Kind::User).map(|namespace| &namespace.origin);
+    story.at_barrier(Barrier::Identity, step, namespace.filter(|origin| **origin == AUTOMATIC).unwrap_or(&written));
     Ok(())
 }
 

@@ -32,7 +32,9 @@ pub const CREATE: CommandRow = CommandRow {
     name: "create",
     about: "Create a container",
     description: "Makes everything the bundle's configuration asks for and stops just before its command: `start` \
-                  runs it.",
+                  runs it. A plain user's container whose configuration has no user namespace gets one: the user is root \
+                  in it, and its ids of subuid(5) and subgid(5) follow from 1 on, if newuidmap(1) and newgidmap(1) are \
+                  there; `explain` shows it.",
     options: &[CREATION],
     operands: &[ID],
     ends_at_operand: false,
@@ -74,7 +76,8 @@ pub const RUN: CommandRow = CommandRow {
     description: "Creates and starts a container, waits for its command, deletes it and exits with the command's \
                   status. Without an ID and a bundle it runs COMMAND (or a shell) in a default container: the host's \
                   programs, seen through a private copy-on-write root, with its own processes, users, devices and host \
-                  name, and the host's network.",
+                  name, and the host's network. A plain user's container whose configuration has no user namespace gets \
+                  one, as kiste-create(1) says.",
     options: &[CREATION, RUNNING, TIMING],
     operands: &[OPTIONAL_ID, DEFAULT_COMMAND],
     ends_at_operand: false,
