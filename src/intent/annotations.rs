@@ -95,8 +95,9 @@ pub static TABLE: &[Row] = &[
         Effect::SystemdProperty,
         "VALUE",
         "Sets a property of the container's systemd scope; the rest of the key is its name (TimeoutStopUSec). VALUE is \
-         GVariant text of these kinds: true, 5, 1.5, uint64 5 (or int32, int64, uint32, double), 'text', ['a', 'b'], \
-         [uint32 1, 2], [byte 0x0f]; tuples and nested lists are refused. A property whose name ends in Sec is given in seconds and becomes the one that ends in USec. Without \
+         GVariant text: true, 5, 1.5, 'text', a number with its type before it (uint64 5; byte, int16, uint16, int32, uint32, \
+         int64, uint64, double), lists and tuples of all these ([('/dev/sda', uint64 1000)]), and any of them with a \
+         signature before it (@a(st) []). Dictionaries, maybes and variants are refused. A property whose name ends in Sec is given in seconds and becomes the one that ends in USec. Without \
          --systemd-cgroup it has no effect.",
     ),
     row(

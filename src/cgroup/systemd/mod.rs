@@ -15,6 +15,7 @@
 
 mod bus;
 mod devices;
+mod gvariant;
 mod wire;
 
 use std::collections::BTreeMap;

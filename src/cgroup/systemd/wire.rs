@@ -28,11 +28,21 @@ pub enum Value {
     Bytes(Vec<u8>),
     /// `a(ss)`
     Pairs(Vec<(String, String)>),
+    /// `y`
+    Byte(u8),
+    /// `n`
+    I16(i16),
+    /// `q`
+    U16(u16),
+    /// `(…)`, never empty
+    Tuple(Vec<Value>),
+    /// `a…` of any other element: its signature and the elements.
+    List(String, Vec<Value>),
 }
 
 impl Value {
-    fn signature(&self) -> &'static str {
-        match self {
+    pub(super) fn signature(&self) -> String {
+        let letters = match self {
             Value::Bool(_) => "b",
             Value::U32(_) => "u",
             Value::U64(_) => "t",
@@ -44,75 +54,29 @@ impl Value {
             Value::Numbers(_) => "au",
             Value::Bytes(_) => "ay",
             Value::Pairs(_) => "a(ss)",
-        }
+            Value::Byte(_) => "y",
+            Value::I16(_) => "n",
+            Value::U16(_) => "q",
+            Value::Tuple(parts) => return format!("({})", parts.iter().map(Value::signature).collect::<String>()),
+            Value::List(element, _) => return format!("a{element}"),
+        };
+        letters.to_owned()
     }
 
     /// Reads GVariant text, the form of `org.systemd.property.*` annotations: `true`, `uint64 5`, `'text'`,
-    /// `['a', 'b']`, `[uint32 1, 2]`. `None` for what is not one of the types above.
+    /// `['a', 'b']`, `[("/dev/sda", uint64 1000)]`, `@a(st) []`. `None` for what is not one of the types above.
     pub fn parse(text: &str) -> Option<Value> {
-        let text = text.trim();
-        if let Some(list) = text.strip_prefix('[').and_then(|rest| rest.strip_suffix(']')) {
-            return parse_list(list);
-        }
-        if let Some(quoted) = unquote(text) {
-            return Some(Value::Text(quoted));
-        }
-        let (kind, rest) = text.split_once(' ').unwrap_or(("", text));
-        let rest = rest.trim();
-        match kind {
-            "uint32" => rest.parse().ok().map(Value::U32),
-            "uint64" => rest.parse().ok().map(Value::U64),
-            "int32" => rest.parse().ok().map(Value::I32),
-            "int64" => rest.parse().ok().map(Value::I64),
-            "double" => rest.parse().ok().map(Value::F64),
-            "" => match rest {
-                "true" => Some(Value::Bool(true)),
-                "false" => Some(Value::Bool(false)),
-                number if number.contains('.') => number.parse().ok().map(Value::F64),
-                number => number.parse().ok().map(Value::I32),
-            },
-            _ => None,
-        }
+        super::gvariant::parse(text)
     }
 }
 
-fn unquote(text: &str) -> Option<String> {
-    let quote = text.chars().next().filter(|first| matches!(first, '\'' | '"'))?;
-    let inner = text.get(1..text.len() - 1).filter(|_| text.len() > 1 && text.ends_with(quote))?;
-    let mut out = String::new();
-    let mut letters = inner.chars();
-    while let Some(letter) = letters.next() {
-        match letter {
-            '\\' => match letters.next()? {
-                'n' => out.push('\n'),
-                't' => out.push('\t'),
-                other => out.push(other),
-            },
-            letter if letter == quote => return None,
-            letter => out.push(letter),
-        }
-    }
-    Some(out)
-}
-
-fn parse_list(list: &str) -> Option<Value> {
-    let items: Vec<&str> = list.split(',').map(str::trim).filter(|item| !item.is_empty()).collect();
-    if items.iter().all(|item| item.starts_with(['\'', '"'])) {
-        return items.into_iter().map(unquote).collect::<Option<_>>().map(Value::Texts);
-    }
-    let first = items.first()?;
-    let rest = |item: &&str| item.split_once(' ').map_or(*item, |(_, number)| number.trim()).to_owned();
-    let numbers: Vec<String> = items.iter().map(rest).collect();
-    match first.split_once(' ').map(|(kind, _)| kind) {
-        Some("byte") => {
-            let byte = |text: &String| match text.strip_prefix("0x") {
-                Some(hex) => u8::from_str_radix(hex, 16).ok(),
-                None => text.parse().ok(),
-            };
-            numbers.iter().map(byte).collect::<Option<_>>().map(Value::Bytes)
-        }
-        Some("uint32") => numbers.iter().map(|number| number.parse().ok()).collect::<Option<_>>().map(Value::Numbers),
-        _ => None,
+/// Where a value of this type may begin: at a multiple of so many bytes (D-Bus Specification, "Summary of D-Bus marshaling").
+fn alignment(signature: &str) -> usize {
+    match signature.as_bytes().first() {
+        Some(b'y') => 1,
+        Some(b'n' | b'q') => 2,
+        Some(b'x' | b't' | b'd' | b'(') => 8,
+        _ => 4,
     }
 }
 
@@ -125,6 +89,11 @@ pub(super) struct Writer {
 impl Writer {
     pub fn align(&mut self, to: usize) {
         self.bytes.resize(self.bytes.len().next_multiple_of(to), 0);
+    }
+
+    fn short(&mut self, value: u16) {
+        self.align(2);
+        self.bytes.extend(value.to_le_bytes());
     }
 
     fn word(&mut self, value: u32) {
@@ -165,7 +134,11 @@ impl Writer {
     }
 
     fn variant(&mut self, value: &Value) {
-        self.signature(value.signature());
+        self.signature(&value.signature());
+        self.value(value);
+    }
+
+    fn value(&mut self, value: &Value) {
         match value {
             Value::Bool(flag) => self.flag(*flag),
             Value::U32(number) => self.word(*number),
@@ -184,6 +157,16 @@ impl Writer {
                     out.text(second);
                 }
             }),
+            Value::Byte(byte) => self.bytes.push(*byte),
+            Value::I16(number) => self.short(*number as u16),
+            Value::U16(number) => self.short(*number),
+            Value::Tuple(parts) => {
+                self.align(8);
+                parts.iter().for_each(|part| self.value(part));
+            }
+            Value::List(element, items) => {
+                self.array(alignment(element), |out| items.iter().for_each(|item| out.value(item)));
+            }
         }
     }
 
@@ -372,6 +355,20 @@ mod tests {
     }
 
     #[test]
+    fn structures_begin_at_multiples_of_eight() {
+        let mut out = Writer::default();
+        out.variant(&Value::parse("[('a', uint64 1), ('b', 2)]").unwrap());
+        let mut expected = vec![5];
+        expected.extend(b"a(st)\0\0");
+        // The list's 32 bytes; padding to 16; each: length 1, the letter and NUL, padding to 8, the number.
+        expected.extend([32, 0, 0, 0]);
+        expected.resize(16, 0);
+        expected.extend([1, 0, 0, 0, b'a', 0, 0, 0, 1, 0, 0, 0, 0, 0, 0, 0]);
+        expected.extend([1, 0, 0, 0, b'b', 0, 0, 0, 2, 0, 0, 0, 0, 0, 0, 0]);
+        assert_eq!(out.bytes, expected);
+    }
+
+    #[test]
     fn annotations_are_gvariant_text() {
         assert_eq!(Value::parse("true"), Some(Value::Bool(true)));
         assert_eq!(Value::parse("uint64 5"), Some(Value::U64(5)));
@@ -380,7 +377,7 @@ mod tests {
         assert_eq!(Value::parse("['a.service', 'b']"), Some(Value::Texts(vec!["a.service".into(), "b".into()])));
         assert_eq!(Value::parse("[uint32 1, 2]"), Some(Value::Numbers(vec![1, 2])));
         assert_eq!(Value::parse("[byte 0x0f]"), Some(Value::Bytes(vec![15])));
-        for wrong in ["", "yes", "'open", "handle 3", "[(1, 2)]", "'a' 'b'"] {
+        for wrong in ["", "yes", "'open", "handle 3", "'a' 'b'"] {
             assert_eq!(Value::parse(wrong), None, "{wrong}");
         }
     }
