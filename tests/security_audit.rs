@@ -31,12 +31,14 @@ fn audit(bundle: &Bundle, what: &str, file: &Path, must_have: &str) {
     let trace = fs::read_to_string(file).expect("a trace");
     let (rootfs, folder) = (bundle.rootfs(), bundle.dir.join("bundle"));
     let own = [rootfs.to_str().expect("UTF-8"), folder.to_str().expect("UTF-8")];
+    let runtime = harness::runtime_path().canonicalize().expect("the runtime");
     let container = Container {
         rootfs: own[0],
         cwd: bundle.dir.to_str().expect("UTF-8"),
         payload: &["/init"],
         payload_cwd: "/work",
         programs: &["/bin/true"],
+        runtime: runtime.to_str().expect("UTF-8"),
         // Hooks start in the bundle, and the root itself is looked at again after them.
         sources: if what == "with hooks" { &own } else { &[] },
     };
@@ -149,6 +151,7 @@ fn a_trace_that_breaks_a_rule_is_found() {
         payload: &["/bin/sh"],
         payload_cwd: "/work",
         programs: &["/usr/bin/hook"],
+        runtime: "/usr/bin/kiste",
         sources: &[],
     };
     let good = |parent: &str, before: &str, inside: &str, filtered: &str| {

@@ -102,17 +102,30 @@ pub fn start(
             Ok(Launched { init: forked, terminal, identity, waiting })
         }
         Ok(None) => Err(lost(&forked)),
-        Err(error) => {
-            forked.end();
-            Err(error)
-        }
+        // What the parent could not do for a child that is being killed, it could not do because of that.
+        Err(error) => match ProcessIdentity::read_after_exec(forked.pid) {
+            Ok((_, true)) => Err(killed(&forked).unwrap_or(error)),
+            _ => {
+                forked.end();
+                Err(error)
+            }
+        },
     }
+}
+
+/// Waits for a child that is ending; the sentence, if a signal ended it.
+fn killed(child: &Forked) -> Option<Error> {
+    let (_, status) = raw::wait4(child.pid, libc::__WALL).ok()?;
+    libc::WIFSIGNALED(status).then(|| ended(status))
 }
 
 /// A child that ended before it executed anything, without a word: killed, from outside, for want of memory or by its own
 /// filter. runc and crun give status 1 for it, too: nothing of the container has run whose status could be passed on.
 fn lost(child: &Forked) -> Error {
-    let status = raw::wait4(child.pid, libc::__WALL).map_or(0, |(_, status)| status);
+    ended(raw::wait4(child.pid, libc::__WALL).map_or(0, |(_, status)| status))
+}
+
+fn ended(status: i32) -> Error {
     let never = "before it executed its program";
     if !libc::WIFSIGNALED(status) {
         return Error::refused(format!("the container's process ended with status {} {never}", exit_status(status)));
