@@ -170,9 +170,11 @@ fn verify(directory: &OwnedFd, path: &Path) -> Result<()> {
         let why = format!("belongs to user {}, not to {euid}", own.stx_uid);
         return refused(why, "a --root DIR that does not exist is made with the right owner and mode".to_owned());
     }
-    // The sticky bit does not help: a directory that another made here would be taken for a container.
-    for (bit, who) in [(0o002, "everybody"), (0o020, "its group")] {
-        if own.stx_mode & bit != 0 {
+    // The sticky bit does not help: a directory that another made here would be taken for a container. The caller's own
+    // group may write: where umask is 002, it is a group of the caller alone.
+    let foreign = own.stx_gid != nix::unistd::getegid().as_raw();
+    for (bit, who, matters) in [(0o002, "everybody", true), (0o020, "its group", foreign)] {
+        if matters && own.stx_mode & bit != 0 {
             let why = format!("is writable for {who} (mode {:04o})", own.stx_mode & 0o7777);
             return refused(why, format!("chmod go-w {shown}"));
         }
@@ -209,7 +211,15 @@ mod tests {
         assert_eq!(root.path(), path);
         assert!(root.list().unwrap().next().is_none());
 
-        for (mode, who) in [(0o757, "everybody"), (0o1777, "everybody"), (0o770, "its group"), (0o1775, "its group")] {
+        // Mode 0770 and the caller's own group, as umask 002 makes it.
+        std::fs::set_permissions(&path, PermissionsExt::from_mode(0o770)).unwrap();
+        StateRoot::open(Some(&path)).unwrap();
+        let mut bad = vec![(0o757, "everybody"), (0o1777, "everybody")];
+        if nix::unistd::geteuid().is_root() {
+            std::os::unix::fs::chown(&path, None, Some(4242)).unwrap();
+            bad.extend([(0o770, "its group"), (0o1775, "its group")]);
+        }
+        for (mode, who) in bad {
             std::fs::set_permissions(&path, PermissionsExt::from_mode(mode)).unwrap();
             let text = StateRoot::open(Some(&path)).unwrap_err().to_string();
             assert!(text.contains(&format!("is writable for {who} (mode {mode:04o}) (chmod go-w /")), "{text}");
