@@ -108,14 +108,20 @@ fn by_somebody_at_any_moment() {
     only_kiste!();
     let bundle = Bundle::with_args(&["seq", "touch", "/tmp/ran", "--", "sleep"]);
     let (mut before, mut after) = (0, 0);
-    for delay in 0..60 {
+    let early = (0..60).map(|step| step * 150);
+    // And later ones where everything takes longer, until it has begun to run.
+    let late = (4..13).map(|power| 1000 << power);
+    for (delay, is_late) in early.map(|delay| (delay, false)).chain(late.map(|delay| (delay, true))) {
+        if is_late && after > 0 {
+            break;
+        }
         let _ = std::fs::remove_file(bundle.inside("tmp/ran"));
         let log = bundle.host_file("");
         let mut command = bundle.runtime.command(&["run", "--bundle", "bundle", &bundle.id]);
         command.stdout(std::process::Stdio::null()).stderr(std::fs::File::create(&log).expect("a file"));
         let mut runtime = command.spawn().expect("the runtime");
         let child = first_child(runtime.id());
-        std::thread::sleep(std::time::Duration::from_micros(delay * 150));
+        std::thread::sleep(std::time::Duration::from_micros(delay));
         let _ = nix::sys::signal::kill(nix::unistd::Pid::from_raw(child), nix::sys::signal::SIGKILL);
         let status = harness::wait_for(&mut runtime, 30.0).expect("its end");
         let said = std::fs::read_to_string(&log).expect("what it said");
